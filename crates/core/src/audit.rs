@@ -1,0 +1,221 @@
+//! What is written down about every operation, and the trail it is written to.
+//!
+//! Events follow CADF (DMTF DSP0262). A change is logged twice: `pending`, durable, before the store is touched, and
+//! with its outcome after. A read of key material is logged before the material is released. No audit, no release:
+//! an operation whose event cannot be written fails.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::id::{SecretId, Version};
+
+/// What was done, as the CADF action of the event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Action {
+    Authenticate,
+    Create,
+    Get,
+    GetMetadata,
+    List,
+    Update,
+    Delete,
+    Undelete,
+    Revoke,
+    Purge,
+    Restore,
+    StartServer,
+    StopServer,
+    RecoverTrail,
+}
+
+impl Action {
+    /// The CADF action; reading key material is told apart from reading metadata.
+    pub const fn cadf(self) -> &'static str {
+        match self {
+            Self::Authenticate => "authenticate",
+            Self::Create => "create",
+            Self::Get => "read/key_material",
+            Self::GetMetadata => "read/metadata",
+            Self::List => "read/list",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Undelete => "undelete",
+            Self::Revoke => "revoke",
+            Self::Purge => "purge",
+            Self::Restore => "restore",
+            Self::StartServer => "start",
+            Self::StopServer => "stop",
+            Self::RecoverTrail => "recover",
+        }
+    }
+
+    /// From the CADF action.
+    pub fn from_cadf(text: &str) -> Option<Self> {
+        [
+            Self::Authenticate,
+            Self::Create,
+            Self::Get,
+            Self::GetMetadata,
+            Self::List,
+            Self::Update,
+            Self::Delete,
+            Self::Undelete,
+            Self::Revoke,
+            Self::Purge,
+            Self::Restore,
+            Self::StartServer,
+            Self::StopServer,
+            Self::RecoverTrail,
+        ]
+        .into_iter()
+        .find(|action| action.cadf() == text)
+    }
+}
+
+/// How it ended, as far as it is known when the event is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// About to be done; another event with the same request id and target tells how it ended.
+    Pending,
+    /// Done.
+    Success,
+    /// Refused or failed.
+    Failure,
+}
+
+impl Outcome {
+    /// The CADF word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Success => "success",
+            Self::Failure => "failure",
+        }
+    }
+}
+
+/// Who asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Initiator {
+    /// The user's id; empty when nobody could be authenticated; `chatelaine` for the server itself.
+    pub user: String,
+    /// The project the token was for.
+    pub project: Option<String>,
+    /// The network address the request came from.
+    pub address: Option<String>,
+}
+
+/// The state of a record that an event of a change leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The version the record has after the change.
+    pub version: Version,
+    /// The first 16 bytes of SHA-256 over the sealed body, in hex; empty where the record is removed.
+    pub digest: String,
+}
+
+/// One event, before the trail gives it its number and its authenticator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// A random id (UUID), by which tombstones name their event.
+    pub id: SecretId,
+    /// When.
+    pub time: Timestamp,
+    /// What.
+    pub action: Action,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Who.
+    pub initiator: Initiator,
+    /// The kind of the record it is about, where there is one.
+    pub target_kind: Option<&'static str>,
+    /// The id of the record it is about.
+    pub target: Option<String>,
+    /// For changes: what was written.
+    pub written: Option<Written>,
+    /// Why it was refused or what is special, a short fixed text without secrets.
+    pub reason: Option<String>,
+    /// The request it belongs to.
+    pub request_id: Option<String>,
+}
+
+/// When `append` may return.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// When the operating system has it: it survives the end of this process.
+    Written,
+    /// When it is on stable storage: it survives a power cut. Shared with everybody who waits at the same time.
+    Synced,
+}
+
+/// Why the trail did not take an event, or cannot be believed.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The event was not written: disk full, not writable …
+    #[error("the audit trail cannot be written: {0}")]
+    Unwritable(String),
+    /// The trail cannot be read.
+    #[error("the audit trail cannot be read: {0}")]
+    Unreadable(String),
+    /// The trail does not verify: a line was changed, removed or reordered.
+    #[error("the audit trail does not verify: {0}")]
+    Broken(String),
+}
+
+/// The newest change of a record that the trail knows of, for the reaper and for `store check`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedChange {
+    /// The event's id.
+    pub event: SecretId,
+    /// What was done.
+    pub action: Action,
+    /// Whether it is known to have been done (`Success`) or only begun (`Pending`).
+    pub outcome: Outcome,
+    /// What was written.
+    pub written: Written,
+}
+
+/// All that the trail says of one record's changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChangeHistory {
+    /// The newest change known to have been done.
+    pub done: Option<LoggedChange>,
+    /// Changes begun since, whose end is not logged (the process died in between).
+    pub begun: Vec<LoggedChange>,
+}
+
+/// Key of a history: kind and id of the record.
+pub type HistoryKey = (String, String);
+
+/// The append-only, authenticated log of events.
+#[async_trait]
+pub trait AuditTrail: Send + Sync {
+    /// Appends events, in this order and without others in between, and returns when `durability` is reached.
+    async fn append(&self, events: &[Event], durability: Durability) -> Result<(), AuditError>;
+
+    /// Reads the whole trail, verifying every line, and returns what it says of the changes of the records that `wanted`
+    /// accepts (kind, id).
+    async fn histories(
+        &self,
+        wanted: &(dyn for<'a> Fn(&'a str, &'a str) -> bool + Send + Sync),
+    ) -> Result<std::collections::HashMap<HistoryKey, ChangeHistory>, AuditError>;
+}
+
+impl ChangeHistory {
+    /// Takes in the next event about this record; events come in the order of the trail.
+    pub fn absorb(&mut self, change: LoggedChange) {
+        match change.outcome {
+            Outcome::Pending => self.begun.push(change),
+            Outcome::Success => {
+                // What was begun earlier under the same or a lower version has lost its race or is this very change.
+                self.begun.retain(|begun| begun.written.version > change.written.version);
+                self.done = Some(change);
+            }
+            Outcome::Failure => self.begun.retain(|begun| begun.written != change.written),
+        }
+    }
+}

@@ -1,0 +1,274 @@
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use chatelaine_crypto::KeyMaterial;
+use parking_lot::Mutex;
+
+use super::*;
+use crate::audit::{AuditError, ChangeHistory, HistoryKey, LoggedChange};
+use crate::clock::ManualClock;
+use crate::id::RequestId;
+use crate::policy::{Identity, PolicyConfig};
+use crate::testkit::MemoryStore;
+
+/// A trail in memory that can be told to fail.
+#[derive(Default)]
+struct MemoryTrail {
+    events: Mutex<Vec<Event>>,
+    full: AtomicBool,
+}
+
+#[async_trait]
+impl AuditTrail for MemoryTrail {
+    async fn append(&self, events: &[Event], _: Durability) -> std::result::Result<(), AuditError> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(AuditError::Unwritable("disk full".to_owned()));
+        }
+        self.events.lock().extend_from_slice(events);
+        Ok(())
+    }
+
+    async fn histories(
+        &self,
+        wanted: &(dyn for<'a> Fn(&'a str, &'a str) -> bool + Send + Sync),
+    ) -> std::result::Result<HashMap<HistoryKey, ChangeHistory>, AuditError> {
+        let mut histories: HashMap<HistoryKey, ChangeHistory> = HashMap::new();
+        for event in self.events.lock().iter() {
+            let (Some(kind), Some(id), Some(written)) = (event.target_kind, &event.target, &event.written)
+            else {
+                continue;
+            };
+            if wanted(kind, id) {
+                histories.entry((kind.to_owned(), id.clone())).or_default().absorb(LoggedChange {
+                    event: event.id,
+                    action: event.action,
+                    outcome: event.outcome,
+                    written: written.clone(),
+                });
+            }
+        }
+        Ok(histories)
+    }
+}
+
+struct House {
+    manager: Manager,
+    store: Arc<MemoryStore>,
+    trail: Arc<MemoryTrail>,
+    clock: Arc<ManualClock>,
+}
+
+async fn house() -> House {
+    let store = Arc::new(MemoryStore::new());
+    let trail = Arc::new(MemoryTrail::default());
+    let clock = Arc::new(ManualClock::at(Timestamp::from_micros(1_795_000_000_000_000)));
+    let keyring = Keyring::new(("master", &KeyMaterial::random(256).unwrap()), &[]).unwrap();
+    let (policy, warnings) = Policy::build(&BTreeMap::new(), PolicyConfig::default()).unwrap();
+    assert!(warnings.is_empty());
+    let manager =
+        Manager::open(store.clone(), keyring, policy, trail.clone(), clock.clone(), Settings::default())
+            .await
+            .unwrap();
+    House { manager, store, trail, clock }
+}
+
+fn caller(user: &str, roles: &[&str]) -> Caller {
+    let identity = Identity {
+        user_id: user.to_owned(),
+        project_id: Some("service".to_owned()),
+        roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+        ..Identity::default()
+    };
+    Caller::authenticated(Arc::new(identity), None, None, RequestId::random())
+}
+
+fn new_key(payload: &[u8]) -> NewKey {
+    NewKey {
+        payload: KeyMaterial::copy_from(payload),
+        name: None,
+        algorithm: Some("aes".to_owned()),
+        bit_length: Some(256),
+        scope: Scope::Entity,
+        master_key: None,
+        attributes: BTreeMap::new(),
+        activates_at: None,
+        expires_at: None,
+    }
+}
+
+const GRACE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+#[tokio::test]
+async fn a_key_lives_from_put_to_purge() {
+    let house = house().await;
+    let swift = caller("swift", &["service"]);
+    let id = SecretId::random();
+    let put = house.manager.put(&swift, Some(id), new_key(b"wrapped")).await.unwrap();
+    assert_eq!((put.id, put.version, put.state), (id, Version::FIRST, State::Active));
+    assert!(matches!(
+        house.manager.put(&swift, Some(id), new_key(b"again")).await,
+        Err(Error::Exists { .. })
+    ));
+    assert_eq!(house.manager.get(&swift, id, false).await.unwrap().1.payload(), b"wrapped");
+
+    let update = || KeyUpdate { payload: Some(KeyMaterial::copy_from(b"rewrapped")), ..KeyUpdate::default() };
+    let changed = house.manager.update(&swift, id, Version::FIRST, update()).await.unwrap();
+    assert_eq!(changed.version, Version::new(2));
+    let late = house.manager.update(&swift, id, Version::FIRST, update()).await;
+    assert!(matches!(late, Err(Error::VersionMismatch { current }) if current == Version::new(2)));
+    assert_eq!(house.manager.get(&swift, id, false).await.unwrap().1.payload(), b"rewrapped");
+
+    house.manager.delete(&swift, id, None).await.unwrap();
+    assert!(matches!(house.manager.get(&swift, id, false).await, Err(Error::NotFound { .. })));
+    assert_eq!(house.manager.reap().await.unwrap(), ReapReport { waiting: 1, ..ReapReport::default() });
+    house.manager.undelete(&swift, id).await.unwrap();
+    assert_eq!(house.manager.get(&swift, id, false).await.unwrap().1.payload(), b"rewrapped");
+
+    house.manager.delete(&swift, id, None).await.unwrap();
+    house.clock.advance(GRACE);
+    assert_eq!(house.manager.reap().await.unwrap(), ReapReport { purged: 1, ..ReapReport::default() });
+    assert!(house.store.read(&Kind::SECRET, &id.to_string()).await.unwrap().is_none());
+    assert!(matches!(house.manager.undelete(&swift, id).await, Err(Error::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn strangers_learn_nothing() {
+    let house = house().await;
+    let swift = caller("swift", &["service"]);
+    let id = house.manager.put(&swift, None, new_key(b"wrapped")).await.unwrap().id;
+    let glance = caller("glance", &["service"]);
+    assert!(matches!(house.manager.get(&glance, id, false).await, Err(Error::NotFound { .. })));
+    assert!(matches!(house.manager.delete(&glance, id, None).await, Err(Error::NotFound { .. })));
+    assert!(house.manager.list(&glance, &KeyFilter::default()).await.unwrap().0.is_empty());
+    for roles in [&["member"][..], &["service", "compute"][..], &[][..]] {
+        let refused = house.manager.get(&caller("swift", roles), id, false).await;
+        assert!(matches!(refused, Err(Error::Forbidden { .. })), "{roles:?}");
+    }
+    let failures = house.trail.events.lock().iter().filter(|event| event.outcome == Outcome::Failure).count();
+    assert_eq!(failures, 5, "each refusal is written down");
+}
+
+#[tokio::test]
+async fn no_audit_no_release() {
+    let house = house().await;
+    let swift = caller("swift", &["service"]);
+    let id = house.manager.put(&swift, None, new_key(b"wrapped")).await.unwrap().id;
+    house.trail.full.store(true, Ordering::SeqCst);
+    assert!(matches!(house.manager.get(&swift, id, false).await, Err(Error::Unavailable(_))));
+    assert!(matches!(house.manager.metadata(&swift, id).await, Err(Error::Unavailable(_))));
+    assert!(matches!(house.manager.put(&swift, None, new_key(b"other")).await, Err(Error::Unavailable(_))));
+    assert!(matches!(house.manager.delete(&swift, id, None).await, Err(Error::Unavailable(_))));
+    house.trail.full.store(false, Ordering::SeqCst);
+    assert_eq!(house.manager.list(&swift, &KeyFilter::default()).await.unwrap().0.len(), 1);
+    assert_eq!(house.manager.get(&swift, id, false).await.unwrap().1.payload(), b"wrapped");
+}
+
+/// T-TOMBSTONE-FORGED: a planted tombstone, an outlived one, and a whole replayed deletion destroy nothing.
+#[tokio::test]
+async fn deletion_cannot_be_forged() {
+    let house = house().await;
+    let swift = caller("swift", &["service"]);
+    let id = house.manager.put(&swift, None, new_key(b"precious")).await.unwrap().id;
+    let other = house.manager.put(&swift, None, new_key(b"other")).await.unwrap().id;
+    let read = async |kind: Kind, id: SecretId| house.store.read(&kind, &id.to_string()).await.unwrap();
+
+    house.manager.delete(&swift, other, None).await.unwrap();
+    let mut planted = read(Kind::TOMBSTONE, other).await.unwrap();
+    planted.id = id.to_string();
+    house.store.apply(vec![Change::Create(planted)]).await.unwrap();
+    house.clock.advance(GRACE);
+    let report = house.manager.reap().await.unwrap();
+    assert_eq!((report.purged, report.restored), (1, 1), "the asked-for deletion alone is done");
+    assert_eq!(house.manager.get(&swift, id, false).await.unwrap().1.payload(), b"precious");
+
+    // The secret is deleted and undeleted; then an intruder puts both authentic records of the deletion back.
+    house.manager.delete(&swift, id, None).await.unwrap();
+    let (secret, stone) = (read(Kind::SECRET, id).await.unwrap(), read(Kind::TOMBSTONE, id).await.unwrap());
+    house.manager.undelete(&swift, id).await.unwrap();
+    let newer = read(Kind::SECRET, id).await.unwrap().version;
+    house
+        .store
+        .apply(vec![Change::Replace { expected: newer, record: secret }, Change::Create(stone)])
+        .await
+        .unwrap();
+    house.clock.advance(GRACE);
+    let report = house.manager.reap().await.unwrap();
+    assert_eq!((report.purged, report.restored), (0, 1));
+    assert_eq!(house.manager.get(&swift, id, false).await.unwrap().1.payload(), b"precious");
+}
+
+#[tokio::test]
+async fn states_decide_what_is_released() {
+    let house = house().await;
+    let swift = caller("swift", &["service"]);
+    let hour = Duration::from_secs(3600);
+    let now = house.clock.now();
+    let key = NewKey {
+        activates_at: Some(now.plus(hour)),
+        expires_at: Some(now.plus(3 * hour)),
+        ..new_key(b"timed")
+    };
+    let id = house.manager.put(&swift, None, key).await.unwrap().id;
+    assert!(matches!(house.manager.get(&swift, id, false).await, Err(Error::WrongState { .. })));
+    house.clock.advance(2 * hour);
+    assert!(house.manager.get(&swift, id, false).await.is_ok());
+    house.clock.advance(2 * hour);
+    assert!(matches!(house.manager.get(&swift, id, false).await, Err(Error::WrongState { .. })));
+    assert_eq!(house.manager.get(&swift, id, true).await.unwrap().0.state, State::Deactivated);
+    house.clock.advance(GRACE);
+    assert_eq!(house.manager.reap().await.unwrap().expired, 1);
+
+    let id = house.manager.put(&swift, None, new_key(b"leaked")).await.unwrap().id;
+    let revoked = house.manager.revoke(&swift, id, RevocationReason::KeyCompromise).await.unwrap();
+    assert_eq!(revoked.state, State::Compromised);
+    assert!(matches!(house.manager.get(&swift, id, false).await, Err(Error::WrongState { .. })));
+    let again = house.manager.revoke(&swift, id, RevocationReason::Superseded).await;
+    assert!(matches!(again, Err(Error::WrongState { .. })));
+}
+
+#[tokio::test]
+async fn bad_input_changes_nothing() {
+    let house = house().await;
+    let swift = caller("swift", &["service"]);
+    let past = NewKey { expires_at: Some(Timestamp::EPOCH), ..new_key(b"k") };
+    for (key, field) in
+        [(new_key(b""), "key_string"), (new_key(&[0; 65_537]), "key_string"), (past, "expires_at")]
+    {
+        let refused = house.manager.put(&swift, None, key).await;
+        assert!(matches!(refused, Err(Error::Invalid { field: found, .. }) if found == field));
+    }
+    assert_eq!(house.store.count(&Query::of(Kind::SECRET)).await.unwrap(), 0);
+    let filter = KeyFilter { marker: Some(SecretId::random()), ..KeyFilter::default() };
+    assert!(matches!(house.manager.list(&swift, &filter).await, Err(Error::Invalid { .. })));
+}
+
+#[tokio::test]
+async fn pages_show_each_key_once() {
+    let house = house().await;
+    let swift = caller("swift", &["service"]);
+    let mut ids = Vec::new();
+    for _ in 0..25 {
+        ids.push(house.manager.put(&swift, None, new_key(b"k")).await.unwrap().id);
+        house.clock.advance(Duration::from_micros(1));
+    }
+    let mut seen = Vec::new();
+    let mut filter = KeyFilter { limit: NonZeroUsize::new(10), ..KeyFilter::default() };
+    loop {
+        let (page, more) = house.manager.list(&swift, &filter).await.unwrap();
+        seen.extend(page.iter().map(|description| description.id));
+        filter.marker = seen.last().copied();
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(seen, ids);
+}
+
+#[tokio::test]
+async fn a_store_of_another_master_key_is_refused() {
+    let house = house().await;
+    let keyring = Keyring::new(("other", &KeyMaterial::random(256).unwrap()), &[]).unwrap();
+    let refused = keyring.adopt(&*house.store, &*house.clock).await;
+    assert!(matches!(refused, Err(Error::WrongState { .. })));
+}

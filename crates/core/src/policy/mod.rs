@@ -1,0 +1,12 @@
+//! Who may do what: callers, actions and the rules between them.
+//!
+//! [`Caller`] is the only proof of authentication in the domain. It is constructed by the server's identity module and
+//! nowhere else (`cargo xtask layers` holds everybody to that).
+
+pub mod rules;
+
+mod caller;
+mod enforce;
+
+pub use caller::{Caller, Identity, Trust};
+pub use enforce::{DEFAULT_RULES, DefaultRule, KeyTarget, Policy, PolicyConfig};

@@ -1,0 +1,74 @@
+//! The pure step of the reaper: from what is found to what is to be done about one tombstone.
+//!
+//! Material is destroyed only if the tombstone is authentic, the secret itself says it was deleted by the same request,
+//! and the audit trail holds that request as the newest change of the secret. Anything else is a planted, replayed or
+//! outlived tombstone: it is removed and the secret stays.
+
+use crate::audit::{Action, ChangeHistory};
+use crate::clock::Timestamp;
+use crate::id::Version;
+use crate::secret::Metadata;
+use crate::tombstone::Tombstone;
+
+/// The secret a tombstone lies on, as found in the store.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    /// Its version.
+    pub version: Version,
+    /// Its metadata.
+    pub metadata: &'a Metadata,
+    /// The fingerprint of its sealed body.
+    pub digest: &'a str,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// The grace period is not over.
+    Wait,
+    /// Destroy the material and remove the tombstone.
+    Purge,
+    /// Remove the tombstone and make sure that the secret is live; the text says why.
+    Restore(&'static str),
+    /// There is no secret: remove the tombstone.
+    Clear,
+}
+
+/// Decides about one tombstone. `tombstone` is `None` when the record is not authentic.
+pub fn decide(
+    tombstone: Option<&Tombstone>,
+    secret: Option<Found<'_>>,
+    history: Option<&ChangeHistory>,
+    now: Timestamp,
+) -> Decision {
+    let Some(secret) = secret else { return Decision::Clear };
+    let Some(tombstone) = tombstone else { return Decision::Restore("the tombstone is not authentic") };
+    let Some(deletion) = secret.metadata.deletion else {
+        return Decision::Restore("the secret was not deleted");
+    };
+    if deletion.event != tombstone.event || secret.version != tombstone.version {
+        return Decision::Restore("the tombstone belongs to another deletion");
+    }
+    let logged = history.is_some_and(|history| {
+        let newest = match &history.done {
+            Some(done) if done.written.version >= secret.version => Some(done),
+            // The process may have died between the change and the note that it was done.
+            _ => history
+                .begun
+                .iter()
+                .find(|begun| begun.written.version == secret.version && begun.event == tombstone.event),
+        };
+        newest.is_some_and(|change| {
+            change.action == Action::Delete
+                && change.event == tombstone.event
+                && change.written.version == secret.version
+                && change.written.digest == secret.digest
+        })
+    });
+    if !logged {
+        return Decision::Restore(
+            "the audit trail does not hold the request as the newest change of the secret",
+        );
+    }
+    if tombstone.purge_at > now || deletion.purge_at > now { Decision::Wait } else { Decision::Purge }
+}

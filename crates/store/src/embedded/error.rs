@@ -1,0 +1,62 @@
+//! SQLite's errors in the words of the trait, with what an operator can do about each.
+
+use std::path::Path;
+
+use chatelaine_core::store::StoreError;
+use rusqlite::{Error, ErrorCode};
+
+/// The store error for what SQLite answered about the file at `path`.
+pub(super) fn store_error(path: &Path, error: &Error) -> StoreError {
+    let advice = match error {
+        Error::SqliteFailure(failure, _) => match failure.code {
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => return damaged(path, error),
+            ErrorCode::DiskFull => {
+                "the disk or quota is full: free some space; nothing that was stored is lost"
+            }
+            ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => {
+                "the file and its folder must exist and be writable for the user of this program, on a file system \
+                 that is mounted read-write"
+            }
+            ErrorCode::SystemIoFailure => "the disk failed: look at the kernel's log and the disk's health",
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+                "another process holds its lock: end any sqlite3 shell or second server that uses this file"
+            }
+            ErrorCode::OutOfMemory => "the machine is out of memory",
+            ErrorCode::FileLockingProtocolFailed | ErrorCode::NoLargeFileSupport => {
+                "the file system does not support it: keep the file on a local file system"
+            }
+            _ => "this is unexpected: keep the message for a report",
+        },
+        Error::InvalidColumnType(..)
+        | Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::Utf8Error(..) => return damaged(path, error),
+        _ => "this is unexpected: keep the message for a report",
+    };
+    StoreError::Unavailable(format!("{}: {error}: {advice}", path.display()))
+}
+
+fn damaged(path: &Path, error: &Error) -> StoreError {
+    StoreError::Corrupt(format!(
+        "{}: {error}: run `chatelaine store check`, keep a copy of the file, and restore the newest backup",
+        path.display()
+    ))
+}
+
+/// The store error for what the operating system answered about `path`.
+pub(super) fn file_error(what: &str, path: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Unavailable(format!("cannot {what} {}: {error}", path.display()))
+}
+
+/// Whether an error is about what one batch touches or needs, so that others of its group may succeed alone.
+pub(super) fn concerns_one_batch(error: &Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DiskFull
+                | ErrorCode::DatabaseCorrupt
+                | ErrorCode::TooBig
+                | ErrorCode::ConstraintViolation
+        )
+    )
+}

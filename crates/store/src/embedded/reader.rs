@@ -1,0 +1,59 @@
+//! The read-only connections, kept open between reads.
+//!
+//! A reader is taken for the time of one call and given back; as many exist as calls ever ran at once. They belong to
+//! their store, so closing it closes them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chatelaine_core::store::StoreError;
+use parking_lot::Mutex;
+use rusqlite::Connection;
+
+use super::error::store_error;
+use super::schema;
+
+/// More than this many idle connections are not kept.
+const MOST_IDLE: usize = 64;
+
+pub(super) struct Readers {
+    path: PathBuf,
+    lock_wait: Duration,
+    /// `None` once closed. The one used last is taken first: its cache is the warmest.
+    idle: Mutex<Option<Vec<Connection>>>,
+}
+
+impl Readers {
+    pub(super) fn new(path: PathBuf, lock_wait: Duration) -> Self {
+        Self { path, lock_wait, idle: Mutex::new(Some(Vec::new())) }
+    }
+
+    /// Runs `work` with a reader. After an error the connection is not used again: the next call opens a new one.
+    pub(super) fn with<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let kept = self.idle.lock().as_mut().and_then(Vec::pop);
+        let connection = match kept {
+            Some(connection) => connection,
+            None => schema::open_for_reading(&self.path, self.lock_wait)?,
+        };
+        let found = work(&connection).map_err(|error| store_error(&self.path, &error))?;
+        let mut idle = self.idle.lock();
+        let surplus = match idle.as_mut() {
+            Some(idle) if idle.len() < MOST_IDLE => {
+                idle.push(connection);
+                None
+            }
+            _ => Some(connection),
+        };
+        drop(idle);
+        drop(surplus);
+        Ok(found)
+    }
+
+    pub(super) fn close(&self) {
+        let idle = self.idle.lock().take();
+        drop(idle);
+    }
+}
