@@ -1,0 +1,23 @@
+//! The wire types of the native API, shared by server and clients.
+//!
+//! Owns the shapes of requests and answers and nothing of their meaning: no rule, no default that is not on the wire.
+//! Unknown fields are refused in requests; clients ignore unknown fields in answers, so that a server may say more.
+//! Key strings are [`KeyString`]: wiped on drop and unprintable.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod error;
+mod key_string;
+mod keys;
+mod server;
+
+pub use error::{ErrorBody, ErrorDocument};
+pub use key_string::KeyString;
+pub use keys::{
+    Deletion, KeyDocument, KeyPage, Links, NewKeyRequest, ReleasedKey, Revocation, RevocationReason,
+    RevokeRequest, Scope, State, UpdateKeyRequest,
+};
+pub use server::{
+    AccelerationDocument, AlgorithmDocument, AlgorithmsDocument, BitLengthRange, DataCipherDocument,
+    ModeDocument, ReadinessCheck, ReadinessDocument, ReapDocument,
+};
