@@ -5,6 +5,7 @@
 //! audits and acts, in the order that module explains. Storage is a trait ([`store::Store`]) that sees ciphertext only.
 
 pub mod audit;
+pub mod check;
 pub mod clock;
 pub mod error;
 pub mod id;

@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use crate::audit::{Action, AuditTrail, Durability, Event, Initiator, Outcome, Written};
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
-use crate::id::{SecretId, Version};
+use crate::id::{RequestId, SecretId, Version};
 use crate::keyring::Keyring;
 use crate::policy::{Caller, KeyTarget, Policy};
 use crate::reap::{self, Decision, Found};
@@ -180,6 +180,54 @@ impl Manager {
     ) -> Result<Self> {
         keyring.adopt(&*store, &*clock).await?;
         Ok(Self { store, keyring, policy: ArcSwap::from_pointee(policy), trail, clock, settings })
+    }
+
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub async fn store_health(&self) -> std::result::Result<(), String> {
+        self.store.health().await.map_err(|error| error.to_string())
+    }
+
+    /// Wraps and unwraps a value under the master key, to show that the server could.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when it cannot.
+    pub fn canary(&self) -> Result<()> {
+        self.keyring.canary(&*self.clock)
+    }
+
+    /// Writes down that somebody came without a valid token. A trail that cannot take it does not change the refusal.
+    pub async fn note_refused_token(
+        &self,
+        request_id: &RequestId,
+        address: Option<std::net::IpAddr>,
+        reason: &str,
+    ) {
+        let actor = Actor {
+            initiator: Initiator {
+                address: address.map(|address| address.to_string()),
+                ..Initiator::default()
+            },
+            request_id: Some(request_id.to_string()),
+        };
+        let mut event = self.event(&actor, Action::Authenticate, None);
+        event.outcome = Outcome::Failure;
+        event.reason = Some(reason.to_owned());
+        if let Err(failure) = self.trail.append(&[event], Durability::Written).await {
+            tracing::error!(%failure, %request_id, "a refused token could not be written to the audit trail");
+        }
+    }
+
+    /// Writes down something the server did by itself: its start, its stop, what it mended in the trail.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the trail does not take it.
+    pub async fn note_own(&self, action: Action, reason: Option<String>) -> Result<()> {
+        let mut event = self.event(&Actor::server(), action, None);
+        event.reason = reason;
+        Ok(self.trail.append(&[event], Durability::Synced).await?)
     }
 
     /// Puts new rules in force.
@@ -703,8 +751,12 @@ impl Manager {
             let histories =
                 self.trail.histories(&move |kind, id| kind == "secret" && owned.contains(id)).await?;
             for stone in &stones {
-                self.reap_one(stone, histories.get(&("secret".to_owned(), stone.id.clone())), &mut report)
-                    .await?;
+                let history = histories.get(&("secret".to_owned(), stone.id.clone()));
+                match self.reap_one(stone, history, &mut report).await {
+                    // Somebody changed the secret or the tombstone meanwhile: the next run looks again.
+                    Ok(()) | Err(Error::VersionMismatch { .. } | Error::NotFound { .. }) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
     }
@@ -733,6 +785,10 @@ impl Manager {
                 Err(error) => return Err(error),
             },
         };
+        // A tombstone that was replaced since it was listed is newer than the history: it is not judged by that.
+        if self.store.read(&Kind::TOMBSTONE, &stone.id).await?.as_ref() != Some(stone) {
+            return Ok(());
+        }
         let digest = record.as_ref().map(record::digest).unwrap_or_default();
         let found = secret.as_ref().map(|secret| Found {
             version: secret.version,

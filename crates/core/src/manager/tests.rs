@@ -1,3 +1,5 @@
+mod check;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
