@@ -15,16 +15,13 @@ mod tests;
 
 use std::fmt;
 
-use serde::Serialize;
-
-pub use acceleration::{Acceleration, acceleration};
+pub use acceleration::{Acceleration, Unit, acceleration};
 pub use table::{ALGORITHMS, DATA_CIPHERS, DEFAULT_DATA_CIPHER};
 
 use crate::CryptoError;
 
 /// What sort of key or secret an algorithm has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A key of a cipher: any random string of its length.
     Symmetric,
@@ -37,6 +34,17 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The name in interfaces.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Symmetric => "symmetric",
+            Self::Mac => "mac",
+            Self::KeyPair => "key-pair",
+            Self::Opaque => "opaque",
+        }
+    }
+
     /// Whether a key of `bits` bits is a string of exactly that many bits, so that the two lengths can be compared.
     #[must_use]
     pub fn is_bit_string(self) -> bool {
@@ -45,8 +53,7 @@ impl Kind {
 }
 
 /// The key lengths of an algorithm, in bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BitLengths {
     /// None: the algorithm is refused, or never generated.
     None,
@@ -94,8 +101,7 @@ impl fmt::Display for BitLengths {
 }
 
 /// Whether an algorithm may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(tag = "status", content = "reason", rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// The choice for something new.
     Recommended,
@@ -105,8 +111,29 @@ pub enum Status {
     Refused(&'static str),
 }
 
+impl Status {
+    /// The name in interfaces.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Recommended => "recommended",
+            Self::Allowed => "allowed",
+            Self::Refused(_) => "refused",
+        }
+    }
+
+    /// Why it is refused and what to use instead; nothing where it may be used.
+    #[must_use]
+    pub const fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Refused(reason) => Some(reason),
+            Self::Recommended | Self::Allowed => None,
+        }
+    }
+}
+
 /// A mode of operation and the key lengths it takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mode {
     /// The name, in lower case.
     pub name: &'static str,
@@ -115,7 +142,7 @@ pub struct Mode {
 }
 
 /// An algorithm that a stored key can be for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Algorithm {
     /// The number that stands for it in envelopes. Never reused.
     pub number: u16,
@@ -133,8 +160,9 @@ pub struct Algorithm {
     pub default_bits: u32,
     /// Modes of operation, where the algorithm has them.
     pub modes: &'static [Mode],
+    /// The processor's units its implementation runs on where they are there; empty where it has none.
+    pub units: &'static [Unit],
     /// Whether it may be used.
-    #[serde(flatten)]
     pub status: Status,
 }
 
@@ -225,7 +253,7 @@ pub fn validate(name: &str, bits: u32, mode: Option<&str>) -> Result<&'static Al
 }
 
 /// A way to encrypt bulk data, named as in object metadata and encryption defaults.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DataCipher {
     /// The canonical name, in lower case.
     pub name: &'static str,
@@ -241,8 +269,9 @@ pub struct DataCipher {
     pub length_preserving: bool,
     /// Whether a part can be read without reading everything before it.
     pub random_access: bool,
+    /// The processor's units its implementation runs on where they are there.
+    pub units: &'static [Unit],
     /// Whether it may be used.
-    #[serde(flatten)]
     pub status: Status,
 }
 

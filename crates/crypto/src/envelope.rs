@@ -31,8 +31,6 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-use serde::Serialize;
-
 pub use keys::{
     KEY_ID_LENGTH_LIMIT, KeySpec, MASTER_KEY_LENGTH, MasterKey, ScopeKey, WRAPPING_ID_LENGTH_LIMIT,
 };
@@ -58,8 +56,7 @@ const INNER_LABEL: &[u8] = b"chatelaine envelope v1 inner\0";
 const COMPOUND_LABEL: &str = "chatelaine envelope v1 compound data key";
 
 /// How many keys it takes to open an envelope, and how they are combined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LockKind {
     /// Wrapped under the service's master key.
     Single,

@@ -30,12 +30,9 @@ pub struct Generated {
     pub public: Option<Vec<u8>>,
 }
 
-/// PKCS#8 around the 32 bytes of an X25519 private key (RFC 8410, section 7).
+/// PKCS#8 around the 32 bytes of an X25519 private key (RFC 8410, section 7), which the library does not write.
 const X25519_PRIVATE_PREFIX: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x6e, 0x04, 0x22, 0x04, 0x20];
-/// `SubjectPublicKeyInfo` around the 32 bytes of an X25519 public key (RFC 8410, section 4).
-const X25519_PUBLIC_PREFIX: [u8; 12] =
-    [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x6e, 0x03, 0x21, 0x00];
 
 /// Generates a key of `bits` bits.
 ///
@@ -85,11 +82,14 @@ fn ed25519_pair() -> Result<Generated, Unspecified> {
 }
 
 fn x25519_pair() -> Result<Generated, Unspecified> {
-    let private = agreement::PrivateKey::generate(&agreement::X25519)?;
+    x25519_encoded(&agreement::PrivateKey::generate(&agreement::X25519)?)
+}
+
+fn x25519_encoded(private: &agreement::PrivateKey) -> Result<Generated, Unspecified> {
     let seed: Curve25519SeedBin<'_> = private.as_be_bytes()?;
-    let public = [&X25519_PUBLIC_PREFIX, private.compute_public_key()?.as_ref()].concat();
     let secret = KeyMaterial::from_vec([&X25519_PRIVATE_PREFIX, seed.as_ref()].concat());
-    Ok(Generated { secret, public: Some(public) })
+    let public: PublicKeyX509Der<'_> = private.compute_public_key()?.as_der()?;
+    Ok(Generated { secret, public: Some(public.as_ref().to_vec()) })
 }
 
 fn generated(private: &[u8], public: &[u8]) -> Generated {

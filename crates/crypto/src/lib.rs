@@ -25,7 +25,7 @@ pub mod wrap;
 mod test_support;
 
 pub use aead::{RECORD_OVERHEAD, RecordCipher};
-pub use algorithms::{Acceleration, Algorithm, DataCipher, acceleration};
+pub use algorithms::{Acceleration, Algorithm, DataCipher, Unit, acceleration};
 pub use envelope::{Envelope, KeySpec, LockKind};
 pub use error::CryptoError;
 pub use generate::{Generated, generate};

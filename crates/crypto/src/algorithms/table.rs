@@ -1,6 +1,6 @@
 //! The entries of the registry. Add at the end of a group, never change or reuse a number.
 
-use super::{Algorithm, BitLengths, DataCipher, Kind, Mode, Status};
+use super::{Algorithm, BitLengths, DataCipher, Kind, Mode, Status, Unit};
 
 const AES_BITS: BitLengths = BitLengths::List(&[128, 192, 256]);
 const MAC_BITS: BitLengths = BitLengths::Range { minimum: 8, maximum: 65_536, step: 8 };
@@ -25,6 +25,7 @@ pub static ALGORITHMS: &[Algorithm] = &[
             Mode { name: "cbc", bit_lengths: AES_BITS },
             Mode { name: "kw", bit_lengths: AES_BITS },
         ],
+        units: &[Unit::Aes, Unit::VectorAes],
         status: Status::Recommended,
     },
     Algorithm {
@@ -36,6 +37,7 @@ pub static ALGORITHMS: &[Algorithm] = &[
         generated: BitLengths::List(&[256]),
         default_bits: 256,
         modes: &[Mode { name: "poly1305", bit_lengths: BitLengths::List(&[256]) }],
+        units: &[Unit::Vector],
         status: Status::Recommended,
     },
     Algorithm {
@@ -47,6 +49,7 @@ pub static ALGORITHMS: &[Algorithm] = &[
         generated: MAC_BITS,
         default_bits: 160,
         modes: &[],
+        units: &[Unit::Sha, Unit::Vector],
         status: Status::Allowed,
     },
     Algorithm {
@@ -58,6 +61,7 @@ pub static ALGORITHMS: &[Algorithm] = &[
         generated: MAC_BITS,
         default_bits: 256,
         modes: &[],
+        units: &[Unit::Sha, Unit::Vector],
         status: Status::Recommended,
     },
     Algorithm {
@@ -69,6 +73,7 @@ pub static ALGORITHMS: &[Algorithm] = &[
         generated: MAC_BITS,
         default_bits: 384,
         modes: &[],
+        units: &[Unit::Vector],
         status: Status::Recommended,
     },
     Algorithm {
@@ -80,6 +85,7 @@ pub static ALGORITHMS: &[Algorithm] = &[
         generated: MAC_BITS,
         default_bits: 512,
         modes: &[],
+        units: &[Unit::Vector],
         status: Status::Recommended,
     },
     Algorithm {
@@ -92,6 +98,7 @@ pub static ALGORITHMS: &[Algorithm] = &[
         generated: BitLengths::Range { minimum: 8, maximum: 65_536, step: 1 },
         default_bits: 256,
         modes: &[],
+        units: &[],
         status: Status::Allowed,
     },
     Algorithm {
@@ -103,6 +110,7 @@ pub static ALGORITHMS: &[Algorithm] = &[
         generated: BitLengths::None,
         default_bits: 0,
         modes: &[],
+        units: &[],
         status: Status::Allowed,
     },
     Algorithm {
@@ -114,6 +122,7 @@ pub static ALGORITHMS: &[Algorithm] = &[
         generated: BitLengths::None,
         default_bits: 0,
         modes: &[],
+        units: &[],
         status: Status::Allowed,
     },
     Algorithm {
@@ -125,6 +134,7 @@ pub static ALGORITHMS: &[Algorithm] = &[
         generated: BitLengths::None,
         default_bits: 0,
         modes: &[],
+        units: &[],
         status: Status::Allowed,
     },
     Algorithm {
@@ -136,6 +146,7 @@ pub static ALGORITHMS: &[Algorithm] = &[
         generated: BitLengths::List(&[2048, 3072, 4096]),
         default_bits: 3072,
         modes: &[],
+        units: &[],
         status: Status::Allowed,
     },
     Algorithm {
@@ -148,6 +159,7 @@ pub static ALGORITHMS: &[Algorithm] = &[
         generated: BitLengths::List(&[256, 384, 521]),
         default_bits: 256,
         modes: &[],
+        units: &[],
         status: Status::Recommended,
     },
     Algorithm {
@@ -159,6 +171,7 @@ pub static ALGORITHMS: &[Algorithm] = &[
         generated: BitLengths::List(&[256]),
         default_bits: 256,
         modes: &[],
+        units: &[],
         status: Status::Recommended,
     },
     Algorithm {
@@ -170,6 +183,7 @@ pub static ALGORITHMS: &[Algorithm] = &[
         generated: BitLengths::List(&[256]),
         default_bits: 256,
         modes: &[],
+        units: &[],
         status: Status::Recommended,
     },
     refused(
@@ -233,13 +247,14 @@ pub static DATA_CIPHERS: &[DataCipher] = &[
         authenticated: true,
         length_preserving: false,
         random_access: true,
+        units: &[Unit::Vector],
         status: Status::Recommended,
     },
-    length_preserving("aes-256-xts", "xts", 512, Status::Recommended),
-    length_preserving("aes-128-xts", "xts", 256, Status::Allowed),
-    length_preserving("aes-256-ctr", "ctr", 256, Status::Allowed),
-    length_preserving("aes-192-ctr", "ctr", 192, Status::Allowed),
-    length_preserving("aes-128-ctr", "ctr", 128, Status::Allowed),
+    length_preserving("aes-256-xts", "xts", 512, &[Unit::Aes, Unit::VectorAes], Status::Recommended),
+    length_preserving("aes-128-xts", "xts", 256, &[Unit::Aes, Unit::VectorAes], Status::Allowed),
+    length_preserving("aes-256-ctr", "ctr", 256, &[Unit::Aes], Status::Allowed),
+    length_preserving("aes-192-ctr", "ctr", 192, &[Unit::Aes], Status::Allowed),
+    length_preserving("aes-128-ctr", "ctr", 128, &[Unit::Aes], Status::Allowed),
     cbc("aes-256-cbc", 256),
     cbc("aes-192-cbc", 192),
     cbc("aes-128-cbc", 128),
@@ -276,6 +291,7 @@ const fn refused(
         generated: BitLengths::None,
         default_bits: 0,
         modes: &[],
+        units: &[],
         status: Status::Refused(reason),
     }
 }
@@ -289,6 +305,7 @@ const fn gcm(name: &'static str, key_bits: u32, status: Status) -> DataCipher {
         authenticated: true,
         length_preserving: false,
         random_access: true,
+        units: &[Unit::Aes, Unit::VectorAes],
         status,
     }
 }
@@ -297,6 +314,7 @@ const fn length_preserving(
     name: &'static str,
     mode: &'static str,
     key_bits: u32,
+    units: &'static [Unit],
     status: Status,
 ) -> DataCipher {
     DataCipher {
@@ -307,6 +325,7 @@ const fn length_preserving(
         authenticated: false,
         length_preserving: true,
         random_access: true,
+        units,
         status,
     }
 }
@@ -320,6 +339,7 @@ const fn cbc(name: &'static str, key_bits: u32) -> DataCipher {
         authenticated: false,
         length_preserving: false,
         random_access: true,
+        units: &[Unit::Aes],
         status: Status::Allowed,
     }
 }
@@ -338,6 +358,7 @@ const fn refused_cipher(
         authenticated: false,
         length_preserving: false,
         random_access: false,
+        units: &[],
         status: Status::Refused(reason),
     }
 }

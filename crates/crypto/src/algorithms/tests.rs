@@ -156,22 +156,47 @@ fn permitted_lengths_are_accepted() {
 }
 
 #[test]
-fn the_registry_can_be_listed_as_json() {
-    let json = serde_json::to_value(ALGORITHMS).unwrap();
-    let aes = &json[0];
-    assert_eq!(aes["name"], "aes");
-    assert_eq!(aes["kind"], "symmetric");
-    assert_eq!(aes["status"], "recommended");
-    assert_eq!(aes["bit_lengths"]["list"][0], 128);
-    let des = json.as_array().unwrap().iter().find(|entry| entry["name"] == "des").unwrap();
-    assert_eq!(des["status"], "refused");
-    assert!(des["reason"].as_str().unwrap().contains("use aes"));
+fn every_entry_can_be_described_in_words() {
+    let mut kinds = HashSet::new();
+    for entry in ALGORITHMS {
+        kinds.insert(entry.kind.name());
+        let refused = entry.status.name() == "refused";
+        assert_eq!(entry.status.reason().is_some_and(|reason| reason.contains("use ")), refused);
+        assert!(!refused || entry.units.is_empty(), "{}", entry.name);
+    }
+    assert_eq!(kinds, HashSet::from(["symmetric", "mac", "key-pair", "opaque"]));
+    let names: HashSet<&str> = Unit::ALL.into_iter().map(Unit::name).collect();
+    assert_eq!(names.len(), Unit::ALL.len());
 }
 
 #[test]
-fn acceleration_is_consistent() {
+fn data_ciphers_run_on_units_of_their_algorithm() {
+    for cipher in DATA_CIPHERS.iter().filter(|cipher| cipher.status.reason().is_none()) {
+        let algorithm = Algorithm::find(cipher.algorithm).unwrap();
+        assert!(!cipher.units.is_empty(), "{}", cipher.name);
+        assert!(cipher.units.iter().all(|unit| algorithm.units.contains(unit)), "{}", cipher.name);
+        assert_eq!(cipher.algorithm == "aes", cipher.units.contains(&Unit::Aes), "{}", cipher.name);
+    }
+}
+
+/// The kernel's own list, which shares nothing with the detection.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn acceleration_agrees_with_the_kernel() {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+    let flags: HashSet<&str> =
+        text.lines().find_map(|line| line.strip_prefix("flags")).unwrap().split_whitespace().collect();
     let found = acceleration();
-    assert_eq!(found.aes, found.names.contains(&"aes"));
-    assert!(!found.vector_aes || (found.names.contains(&"vaes") && found.names.contains(&"vpclmulqdq")));
+    for name in &found.names {
+        assert!(flags.contains(name), "{name}");
+    }
+    for (unit, wanted) in [
+        (Unit::Aes, &["aes", "pclmulqdq"][..]),
+        (Unit::VectorAes, &["vaes", "vpclmulqdq", "avx512f", "avx512bw", "avx512dq", "avx512vl"]),
+        (Unit::Vector, &["sse4_1"]),
+        (Unit::Sha, &["sha_ni"]),
+    ] {
+        assert_eq!(found.has(unit), wanted.iter().all(|name| flags.contains(name)), "{unit:?}");
+    }
     assert_eq!(found, acceleration());
 }

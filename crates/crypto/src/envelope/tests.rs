@@ -141,6 +141,7 @@ fn every_cut_and_every_extension_is_refused() {
     assert!(Envelope::parse(&vec![0x8f; MAXIMUM_ENVELOPE_LENGTH + 1]).is_err());
 }
 
+/// T-STORE-SWAP: an envelope in the place of another does not open.
 #[test]
 fn an_envelope_moved_to_another_key_id_is_refused() {
     let (master, scope) = (master("m", 1), scope("s", 2));

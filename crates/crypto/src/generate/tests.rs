@@ -64,12 +64,36 @@ fn both_halves_belong_together() {
     assert_eq!(private.compute_public_key().unwrap().as_ref(), &x.public.unwrap()[12..]);
 }
 
-/// Checked by the library's own parser, which shares nothing with the prefixes above.
+/// The library reads no X25519 key as PKCS#8, so the bytes are compared with published ones: the key pair of RFC 7748
+/// (section 6.1), whose public half is the `SubjectPublicKeyInfo` in the certificate of RFC 8410 (section 10.2).
 #[test]
-fn an_x25519_key_is_well_formed_pkcs8() {
-    let x = generate(Algorithm::find("x25519").unwrap(), 256).unwrap();
-    let parsed = agreement::PrivateKey::from_private_key_der(&agreement::X25519, x.secret.expose()).unwrap();
-    assert_eq!(parsed.compute_public_key().unwrap().as_ref(), &x.public.unwrap()[12..]);
+fn an_x25519_key_is_encoded_as_published() {
+    let seed = hex::decode("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a").unwrap();
+    let private = agreement::PrivateKey::from_private_key(&agreement::X25519, &seed).unwrap();
+    let encoded = x25519_encoded(&private).unwrap();
+    assert_eq!(
+        hex::encode(encoded.public.unwrap()),
+        "302a300506032b656e0321008520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a"
+    );
+    assert_eq!(encoded.secret.expose()[16..], seed);
+}
+
+/// RFC 8410 gives both curves one encoding, which differs in the last byte of the object identifier (section 3); the
+/// library writes it for Ed25519, and so does the example of section 10.3.
+#[test]
+fn an_x25519_key_is_pkcs8_like_an_ed25519_key() {
+    let published =
+        "302e020100300506032b657004220420d4ee72dbf913584ad5b6d8f1f769f8ad3afe7c28cbf1d4fbe097a88f44755842";
+    let published = hex::decode(published).unwrap();
+    let library = generate(Algorithm::find("ed25519").unwrap(), 256).unwrap();
+    let ours = generate(Algorithm::find("x25519").unwrap(), 256).unwrap();
+    for other in [&published, library.secret.expose()] {
+        let mut expected = other[..16].to_vec();
+        assert_eq!(expected[11], 0x70, "id-Ed25519 ends with 112");
+        expected[11] = 0x6e;
+        assert_eq!(ours.secret.expose()[..16], expected);
+        assert_eq!(ours.secret.len(), other.len());
+    }
 }
 
 #[test]

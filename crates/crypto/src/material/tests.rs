@@ -131,6 +131,7 @@ fn comparison_is_exact() {
     assert!(KeyMaterial::zeroed(0).ct_eq(&[]));
 }
 
+/// T-SECRET-LOGGED: what is printed by mistake says nothing.
 #[test]
 fn debug_output_is_constant() {
     let shown = format!("{:?}", KeyMaterial::copy_from(b"canary"));
@@ -156,6 +157,7 @@ fn locked_values_are_dropped_once_and_their_memory_wiped() {
     }
 }
 
+/// T-MEMORY-SWAP: no page of key material goes to swap, where the limit allows it, or into a core dump.
 #[cfg(target_os = "linux")]
 #[test]
 fn regions_are_locked_and_left_out_of_core_dumps() {
