@@ -9,6 +9,9 @@
 //! user and root, folders others can write to, and content that is not exactly as written.
 
 mod format;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;
 

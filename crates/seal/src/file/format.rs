@@ -8,7 +8,8 @@
 //! check: <SHA-256 over a fixed text and all bytes before this line, in hex>
 //! ```
 //!
-//! `id`, `state` and `key` repeat for each key; `state` is `active` for exactly one and `retired` for the others.
+//! `id`, `state` and `key` repeat for each key; `state` is `active` for the first one and `retired` for the others. Lines
+//! end with a line feed alone.
 //!
 //! Invariant: there is one way only to write given keys. The check finds accidents, not attacks: who can write the file
 //! can write the check.
@@ -52,11 +53,16 @@ pub(super) fn render(keys: &MasterKeys) -> Zeroizing<Vec<u8>> {
         out.extend_from_slice(text.get(..length).unwrap_or_default());
         out.push(b'\n');
     }
-    let check = check_of(&out);
+    append_check(&mut out);
+    out
+}
+
+/// Adds the check line over everything before it.
+pub(super) fn append_check(out: &mut Vec<u8>) {
+    let check = check_of(out);
     out.extend_from_slice(b"check: ");
     out.extend_from_slice(&check);
     out.push(b'\n');
-    out
 }
 
 fn check_of(bytes: &[u8]) -> Vec<u8> {
@@ -91,7 +97,13 @@ pub(super) fn parse(content: &[u8]) -> Result<MasterKeys, Problem> {
         return Err(damaged("was changed: the check does not fit"));
     }
     let text = std::str::from_utf8(covered).map_err(|_| damaged("is not text"))?;
-    keys(text)
+    let keys = keys(text)?;
+    if *render(&keys) != content {
+        return Err(damaged(
+            "is not as it is written: the active key must come first, and lines must end with a line feed alone",
+        ));
+    }
+    Ok(keys)
 }
 
 fn keys(text: &str) -> Result<MasterKeys, Problem> {
@@ -156,10 +168,7 @@ mod tests {
     /// A file with a check that fits.
     fn checked(text: &str) -> Vec<u8> {
         let mut bytes = text.as_bytes().to_vec();
-        let check = check_of(&bytes);
-        bytes.extend_from_slice(b"check: ");
-        bytes.extend_from_slice(&check);
-        bytes.push(b'\n');
+        append_check(&mut bytes);
         bytes
     }
 
@@ -223,11 +232,21 @@ mod tests {
     }
 
     #[test]
+    fn the_same_keys_written_otherwise_are_refused() {
+        let (first, second) = (entry(FIRST, "active", KEY), entry(SECOND, "retired", KEY));
+        assert!(parse(&checked(&format!("{TITLE}1\n{first}{second}"))).is_ok());
+        assert!(problem(&format!("{second}{first}")).contains("active key must come first"));
+        assert!(problem(&first.replace("active\n", "active\r\n")).contains("line feed alone"));
+        assert!(problem(&first.replace("id: 6", "id: 6\r")).contains("line 2"));
+    }
+
+    #[test]
     fn problems_do_not_quote_keys() {
         let text = problem(&entry(FIRST, "active", "c2VjcmV0c2VjcmV0"));
         assert!(!text.contains("c2Vj"), "{text}");
     }
 
+    /// T-KEYFILE-DAMAGED: whatever happened to the file, no wrong key comes out of it.
     #[test]
     fn every_cut_and_every_changed_byte_is_refused() {
         let keys = MasterKeys { active: MasterKey::random().unwrap(), retired: Vec::new() };

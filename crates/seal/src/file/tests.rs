@@ -41,6 +41,7 @@ fn the_file_is_private_and_alone() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
 }
 
+/// T-KEYFILE-READABLE: a key file that others can read or change is refused.
 #[test]
 fn modes_that_let_others_in_are_refused() {
     let (_folder, path, seal) = sealed();
