@@ -56,28 +56,31 @@ fn compare(
             _ => None,
         };
     };
-    let mut possible: Vec<(u64, &str)> =
-        history.begun.iter().map(|change| (change.written.version.number(), change.written.digest.as_str())).collect();
-    let done = history.done.as_ref().map(|change| (change.written.version.number(), change.written.digest.as_str()));
+    let mut possible: Vec<(u64, &str)> = history
+        .begun
+        .iter()
+        .map(|change| (change.written.version.number(), change.written.digest.as_str()))
+        .collect();
+    let done =
+        history.done.as_ref().map(|change| (change.written.version.number(), change.written.digest.as_str()));
     possible.extend(done);
     // A removal has no digest: the record is gone after it.
     let may_be_gone = possible.iter().any(|(_, digest)| digest.is_empty())
         || (done.is_none() && knowledge == Knowledge::Whole);
     match stored {
         None if may_be_gone => None,
-        None => match done {
-            Some((version, _)) => Some(format!("it is missing: the audit trail knows version {version}")),
-            None => None,
-        },
+        None => done.map(|(version, _)| format!("it is missing: the audit trail knows version {version}")),
         Some((version, digest)) if possible.contains(&(version, digest)) => None,
         Some((version, _)) => match done {
-            Some((known, "")) => Some(format!("it was purged at version {known} and is back at version {version}")),
+            Some((known, "")) => {
+                Some(format!("it was purged at version {known} and is back at version {version}"))
+            }
             Some((known, _)) if version < known => Some(format!(
                 "it was rolled back: it has version {version}, the audit trail knows version {known}"
             )),
-            Some((known, _)) if version == known => Some(format!(
-                "it is not the version {version} that the audit trail knows: it was replaced"
-            )),
+            Some((known, _)) if version == known => {
+                Some(format!("it is not the version {version} that the audit trail knows: it was replaced"))
+            }
             None if knowledge == Knowledge::Recent => None,
             _ => Some(format!("the audit trail does not know its version {version}")),
         },
@@ -98,7 +101,11 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn find(&mut self, kind: &str, id: &str, problem: impl Into<String>) {
-        self.report.findings.push(Finding { kind: kind.to_owned(), id: id.to_owned(), problem: problem.into() });
+        self.report.findings.push(Finding {
+            kind: kind.to_owned(),
+            id: id.to_owned(),
+            problem: problem.into(),
+        });
     }
 
     async fn one(&mut self, record: &Record) -> Result<()> {

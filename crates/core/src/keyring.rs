@@ -155,6 +155,41 @@ impl Keyring {
         Ok(record)
     }
 
+    /// What the server itself has noted under a name, sealed under the master key.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the note is not the server's own; those of the store.
+    pub async fn note(&self, store: &dyn Store, name: &str) -> Result<Option<KeyMaterial>> {
+        match store.read(&Kind::MARK, name).await? {
+            Some(record) => self.open_under_master(&record).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Notes something under a name, in place of what was noted before.
+    ///
+    /// # Errors
+    /// [`Error::VersionMismatch`] or [`Error::Exists`] when another server was faster; those of the store.
+    pub async fn set_note(
+        &self,
+        store: &dyn Store,
+        clock: &dyn Clock,
+        name: &str,
+        bytes: &[u8],
+    ) -> Result<()> {
+        let change = match store.read(&Kind::MARK, name).await? {
+            None => Change::Create(self.seal_under_master(Kind::MARK, name, "", clock, bytes)?),
+            Some(before) => {
+                let mut record = Record { version: before.version.next(), ..before.clone() };
+                record.attributes.reference = Some(self.active.id.clone());
+                let under = SealedUnder::MasterKey(self.active.id.clone());
+                record::seal(&mut record, &under, &self.active.cipher, bytes)?;
+                Change::Replace { expected: before.version, record }
+            }
+        };
+        Ok(store.apply(vec![change]).await?)
+    }
+
     fn open_under_master(&self, record: &Record) -> Result<KeyMaterial> {
         let SealedUnder::MasterKey(id) = record::sealed_under(record)? else {
             return Err(Error::Corrupt(format!(

@@ -198,6 +198,22 @@ impl Manager {
         self.keyring.canary(&*self.clock)
     }
 
+    /// What was noted by [`Self::set_note`], for the server's own use.
+    ///
+    /// # Errors
+    /// As for [`Keyring::note`].
+    pub async fn note(&self, name: &str) -> Result<Option<chatelaine_crypto::KeyMaterial>> {
+        self.keyring.note(&*self.store, name).await
+    }
+
+    /// Notes something in the store, sealed under the master key.
+    ///
+    /// # Errors
+    /// As for [`Keyring::set_note`].
+    pub async fn set_note(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.keyring.set_note(&*self.store, &*self.clock, name, bytes).await
+    }
+
     /// Writes down that somebody came without a valid token. A trail that cannot take it does not change the refusal.
     pub async fn note_refused_token(
         &self,

@@ -274,3 +274,15 @@ async fn a_store_of_another_master_key_is_refused() {
     let refused = keyring.adopt(&*house.store, &*house.clock).await;
     assert!(matches!(refused, Err(Error::WrongState { .. })));
 }
+
+#[tokio::test]
+async fn notes_are_kept_and_replaced() {
+    let house = house().await;
+    assert!(house.manager.note("head").await.unwrap().is_none());
+    for text in [b"one", b"two"] {
+        house.manager.set_note("head", text).await.unwrap();
+        assert!(house.manager.note("head").await.unwrap().unwrap().ct_eq(text));
+    }
+    house.manager.set_note("other", b"x").await.unwrap();
+    assert!(house.manager.note("head").await.unwrap().unwrap().ct_eq(b"two"));
+}
