@@ -71,7 +71,11 @@ impl<'de> Deserialize<'de> for KeyString {
         deserializer.deserialize_str(Base64).map_err(|error| {
             // A type error would quote what was found, which may be key bytes in a wrong shape.
             let text = error.to_string();
-            if text.starts_with("not base64") { error } else { D::Error::custom("it must be a string in base64") }
+            if text.starts_with("not base64") {
+                error
+            } else {
+                D::Error::custom("it must be a string in base64")
+            }
         })
     }
 }

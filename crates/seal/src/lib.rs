@@ -51,8 +51,7 @@ pub trait Seal: Send + Sync {
 pub enum SealError {
     /// There are no keys.
     #[error(
-        "there is no master key in {place}; restore it from its backup, or make a new one with `chatelaine master-key \
-         create` if this is a new installation"
+        "there is no master key in {place}: restore it from its backup; a new one is made only by `chatelaine serve` where there is no store yet"
     )]
     Missing {
         /// The seal, as it describes itself.

@@ -1,0 +1,146 @@
+//! `audit verify`.
+
+use std::sync::Arc;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::{failed, load};
+use crate::audit::{Head, VerifyReport, format, verify};
+use crate::cli::{Exit, Failure, Format, Global, Terminal};
+use crate::config::Config;
+use crate::{checkpoint, startup};
+
+const VERIFY_HELP: &str = "\
+Reads the whole trail and names every line that was changed, removed, inserted or moved. Lines cut off the end show
+against the head that the server notes in its store, or against one you kept: give it with --head. The server may run
+meanwhile. It ends with code 1 when something is wrong.
+
+Examples:
+  chatelaine --config /etc/chatelaine/chatelaine.toml audit verify
+  chatelaine audit verify --head 1042:5d41402abc4b2a76b9719d911017c592e1c1d9d1f7a1c0f25c3a6c7a3b1f0e9d";
+
+/// Arguments of `audit`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Verify the audit trail
+    #[command(after_help = VERIFY_HELP)]
+    Verify {
+        /// A head of the trail that was kept elsewhere, as an earlier run printed it
+        #[arg(long, value_name = "NUMBER:MAC")]
+        head: Option<String>,
+    },
+}
+
+fn parse_head(text: &str) -> Result<Head, Failure> {
+    let wrong = || Failure::usage("--head: give a head as `audit verify` printed it, NUMBER:MAC");
+    let (seq, mac) = text.split_once(':').ok_or_else(wrong)?;
+    Ok(Head {
+        seq: seq.parse().map_err(|_| wrong())?,
+        mac: format::parse_mac(mac.as_bytes()).ok_or_else(wrong)?,
+    })
+}
+
+/// Runs the command.
+pub(crate) async fn run(
+    arguments: Arguments,
+    global: &Global,
+    terminal: &mut Terminal,
+) -> Result<Exit, Failure> {
+    let Command::Verify { head } = arguments.command;
+    let config = load(global, terminal)?;
+    let given = head.as_deref().map(parse_head).transpose()?;
+    let folder = config.audit_path();
+    if !folder.is_dir() {
+        return Err(Failure::usage(format!("{}: there is no audit trail", folder.display()))
+            .advise("name the server's configuration with --config FILE"));
+    }
+    let keyring = startup::existing_keyring(&config).map_err(failed)?;
+    let noted = noted_head(&config, &keyring, terminal).await;
+    let key = Arc::new(keyring.audit_key());
+    let bar = if terminal.errors_is_terminal {
+        indicatif::ProgressBar::no_length()
+    } else {
+        indicatif::ProgressBar::hidden()
+    };
+    let shown = bar.clone();
+    let expected = given.or(noted);
+    let report = tokio::task::spawn_blocking(move || {
+        verify(&folder, &key, expected, &mut |progress| {
+            shown.set_length(progress.total_bytes);
+            shown.set_position(progress.bytes);
+        })
+    })
+    .await
+    .map_err(failed)?
+    .map_err(failed)?;
+    bar.finish_and_clear();
+    print(&report, expected, terminal)?;
+    Ok(if report.is_intact() { Exit::Done } else { Exit::Failed })
+}
+
+/// The head that the server noted in its store; without a readable store, none.
+async fn noted_head(
+    config: &Config,
+    keyring: &chatelaine_core::keyring::Keyring,
+    terminal: &mut Terminal,
+) -> Option<Head> {
+    let file = chatelaine_store::embedded_file(&config.store_url()).ok().flatten()?;
+    let opened = tokio::task::spawn_blocking(move || chatelaine_store::EmbeddedStore::open_read_only(&file))
+        .await
+        .ok()?;
+    let noted = match opened {
+        Ok(store) => checkpoint::read_from(&store, keyring).await.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    noted.unwrap_or_else(|error| {
+        terminal.warn(&format!(
+            "the head noted in the store cannot be read, so a cut end would not show: {error}"
+        ));
+        None
+    })
+}
+
+fn print(report: &VerifyReport, expected: Option<Head>, terminal: &mut Terminal) -> Result<(), Failure> {
+    let head =
+        report.last_seq.zip(report.last_mac).map(|(seq, mac)| format!("{seq}:{}", format::mac_text(&mac)));
+    if terminal.format == Format::Json {
+        let findings: Vec<_> = report
+            .findings
+            .iter()
+            .map(
+                |found| json!({ "segment": found.segment, "line": found.line_number, "problem": found.text }),
+            )
+            .collect();
+        return terminal.json(&json!({
+            "ok": report.is_intact(), "segments": report.segments, "lines": report.lines,
+            "verified": report.verified, "first": report.first_seq, "head": head,
+            "compared_with": expected.map(|head| head.seq), "findings": findings,
+        }));
+    }
+    let rows = [
+        ("files", report.segments.to_string()),
+        ("lines", report.lines.to_string()),
+        ("verified", report.verified.to_string()),
+        ("first event", report.first_seq.map_or_else(String::new, |seq| seq.to_string())),
+        ("head", head.unwrap_or_default()),
+        ("compared with head", expected.map_or_else(|| "none".to_owned(), |head| head.seq.to_string())),
+    ];
+    terminal.table(&[], rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect())?;
+    if report.is_intact() {
+        return terminal.write(b"\nthe trail is whole: no line was changed, removed, inserted or moved\n");
+    }
+    terminal.write(b"\n")?;
+    let lines = report
+        .findings
+        .iter()
+        .map(|found| format!("{}, line {}: {}\n", found.segment, found.line_number, found.text))
+        .collect::<String>();
+    terminal.write(lines.as_bytes())
+}

@@ -1,0 +1,62 @@
+//! Asking the running server, over its control socket.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+use crate::cli::{Exit, Failure};
+
+/// Longest answer, in bytes.
+const MAX_ANSWER: usize = 1024 * 1024;
+
+/// Connects to the server whose control socket this is; `None` when no server runs.
+pub(super) async fn connect(path: &Path) -> Result<Option<UnixStream>, Failure> {
+    match tokio::time::timeout(Duration::from_secs(5), UnixStream::connect(path)).await {
+        Ok(Ok(stream)) => Ok(Some(stream)),
+        Ok(Err(error)) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+            Ok(None)
+        }
+        Ok(Err(error)) if error.kind() == ErrorKind::PermissionDenied => {
+            Err(Failure::new(Exit::Forbidden, format!("{}: {error}", path.display()))
+                .advise("run the command as the server's user or as root"))
+        }
+        Ok(Err(error)) => Err(Failure::new(Exit::Unavailable, format!("{}: {error}", path.display()))),
+        Err(_) => {
+            Err(Failure::new(Exit::Unavailable, format!("{}: the server does not answer", path.display())))
+        }
+    }
+}
+
+/// Sends one POST without a body and returns the answer's JSON.
+pub(super) async fn post(stream: UnixStream, path: &str, patience: Duration) -> Result<Bytes, Failure> {
+    let unavailable = |problem: String| Failure::new(Exit::Unavailable, format!("control socket: {problem}"));
+    let exchange = async {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| unavailable(error.to_string()))?;
+        let driving = tokio::spawn(connection);
+        let request = http::Request::post(path)
+            .header(http::header::HOST, "control")
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| unavailable(error.to_string()))?;
+        let response = sender.send_request(request).await.map_err(|error| unavailable(error.to_string()))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+        driving.abort();
+        let body = body.map_err(|error| unavailable(error.to_string()))?.to_bytes();
+        if status.is_success() {
+            return Ok(body);
+        }
+        let message = serde_json::from_slice::<chatelaine_api::ErrorDocument>(&body)
+            .map_or_else(|_| format!("the server answers {status}"), |document| document.error.message);
+        Err(Failure::new(Exit::Failed, message).advise("the server's log says more"))
+    };
+    tokio::time::timeout(patience, exchange)
+        .await
+        .map_err(|_| unavailable(format!("no answer within {} s", patience.as_secs())))?
+}

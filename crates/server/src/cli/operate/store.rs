@@ -1,0 +1,188 @@
+//! `store check|backup`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chatelaine_core::check::{CheckReport, check};
+use chatelaine_store::EmbeddedStore;
+use clap::Subcommand;
+use serde_json::json;
+
+use super::reading::ReadTrail;
+use super::{failed, knowledge, load};
+use crate::audit;
+use crate::cli::{Exit, Failure, Format, Global, Terminal};
+use crate::config::Config;
+use crate::{checkpoint, startup};
+
+const CHECK_HELP: &str = "\
+Opens every record's seal, compares the index with what is sealed and the versions with the audit trail, so that an
+edited, swapped, removed or rolled back record is found. The server may run meanwhile. It ends with code 1 when
+something is wrong.
+
+Example:
+  chatelaine --config /etc/chatelaine/chatelaine.toml store check";
+
+const BACKUP_HELP: &str = "\
+The copy is that of one moment, complete and checked; the server may run meanwhile. It holds ciphertext only: back up
+the master key apart from it, and the audit trail with it.
+
+Example:
+  chatelaine --config /etc/chatelaine/chatelaine.toml store backup /backup/chatelaine-2027-01-31.db";
+
+/// Arguments of `store`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check every record of the store
+    #[command(after_help = CHECK_HELP)]
+    Check,
+    /// Copy the store to a new file
+    #[command(after_help = BACKUP_HELP)]
+    Backup {
+        /// The new file; it must not exist
+        file: PathBuf,
+    },
+}
+
+/// Runs the command.
+pub(crate) async fn run(
+    arguments: Arguments,
+    global: &Global,
+    terminal: &mut Terminal,
+) -> Result<Exit, Failure> {
+    let config = load(global, terminal)?;
+    let file = file_of(&config)?;
+    match arguments.command {
+        Command::Check => run_check(&config, file, terminal).await,
+        Command::Backup { file: to } => {
+            let to = terminal.working_folder.join(to);
+            let target = to.clone();
+            tokio::task::spawn_blocking(move || chatelaine_store::embedded::backup(&file, &target))
+                .await
+                .map_err(failed)?
+                .map_err(failed)?;
+            match terminal.format {
+                Format::Json => terminal.json(&json!({ "file": to }))?,
+                Format::Table => terminal.write(format!("copied to {}\n", to.display()).as_bytes())?,
+            }
+            terminal.note("the master key is not in this copy; it needs a backup of its own, kept apart");
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// The file of the embedded store.
+pub(super) fn file_of(config: &Config) -> Result<PathBuf, Failure> {
+    let file = chatelaine_store::embedded_file(&config.store_url())
+        .map_err(|error| Failure::usage(format!("store.url: {error}")))?
+        .ok_or_else(|| Failure::usage("store.url: a memory: store exists in its server only"))?;
+    if file.exists() {
+        return Ok(file);
+    }
+    Err(Failure::usage(format!("{}: there is no store", file.display()))
+        .advise("name the server's configuration with --config FILE"))
+}
+
+async fn run_check(config: &Config, file: PathBuf, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let keyring = startup::existing_keyring(config).map_err(failed)?;
+    let path = file.clone();
+    let damage = tokio::task::spawn_blocking(move || chatelaine_store::embedded::integrity(&path))
+        .await
+        .map_err(failed)?
+        .map_err(failed)?;
+    let path = file.clone();
+    let store = tokio::task::spawn_blocking(move || EmbeddedStore::open_read_only(&path))
+        .await
+        .map_err(failed)?
+        .map_err(failed)?;
+    let (folder, key) = (config.audit_path(), Arc::new(keyring.audit_key()));
+    let head = checkpoint::read_from(&store, &keyring).await.map_err(failed)?;
+    let (path, mac) = (folder.clone(), Arc::clone(&key));
+    let verified = tokio::task::spawn_blocking(move || audit::verify(&path, &mac, head, &mut |_| {}))
+        .await
+        .map_err(failed)?
+        .map_err(failed)?;
+    let mut report = if verified.is_intact() {
+        let trail = ReadTrail { folder, key };
+        let mut progress = Progress::new(terminal);
+        check(&store, &keyring, &trail, knowledge(verified.first_seq), &mut |seen| progress.at(seen))
+            .await
+            .map_err(failed)?
+    } else {
+        return Err(Failure::new(
+            Exit::Failed,
+            "the audit trail does not verify, so that versions cannot be compared with it",
+        )
+        .advise("`chatelaine audit verify` says what is wrong with it"));
+    };
+    for problem in damage {
+        report.findings.push(chatelaine_core::check::Finding {
+            kind: "file".to_owned(),
+            id: file.display().to_string(),
+            problem,
+        });
+    }
+    print(&report, terminal)?;
+    Ok(if report.findings.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+fn print(report: &CheckReport, terminal: &mut Terminal) -> Result<(), Failure> {
+    if terminal.format == Format::Json {
+        let findings: Vec<_> = report
+            .findings
+            .iter()
+            .map(|found| json!({ "kind": found.kind, "id": found.id, "problem": found.problem }))
+            .collect();
+        return terminal.json(&json!({
+            "ok": report.findings.is_empty(), "records": report.records, "findings": findings,
+        }));
+    }
+    let rows = report.records.iter().map(|(kind, count)| vec![kind.clone(), count.to_string()]).collect();
+    terminal.table(&["KIND", "RECORDS"], rows)?;
+    if report.findings.is_empty() {
+        return terminal.write(b"\nevery record opens and agrees with the audit trail\n");
+    }
+    terminal.write(b"\n")?;
+    let rows = report
+        .findings
+        .iter()
+        .map(|found| vec![found.kind.clone(), found.id.clone(), found.problem.clone()])
+        .collect();
+    terminal.table(&["KIND", "ID", "PROBLEM"], rows)
+}
+
+/// Tells on standard error how far a long check has come.
+struct Progress {
+    bar: indicatif::ProgressBar,
+}
+
+impl Progress {
+    fn new(terminal: &Terminal) -> Self {
+        let bar = if terminal.errors_is_terminal {
+            indicatif::ProgressBar::new_spinner().with_message("records")
+        } else {
+            indicatif::ProgressBar::hidden()
+        };
+        Self { bar }
+    }
+
+    fn at(&mut self, seen: u64) {
+        self.bar.set_position(seen);
+        self.bar.set_message(format!("{seen} records"));
+        if self.bar.is_hidden() && seen % 100_000 < 1000 && seen >= 100_000 {
+            tracing::info!(seen, "records checked");
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,79 @@
+//! What no type can say: bounds and contradictions.
+
+use super::{Config, ConfigError};
+
+pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
+    let server = &config.server;
+    let wrong = |setting: &str, problem: String| Err(ConfigError::setting(setting, problem));
+    for (setting, value, least, most) in [
+        ("server.max_connections", server.max_connections as u64, 1, 1_000_000),
+        ("server.client_timeout_seconds", server.client_timeout_seconds, 1, 3600),
+        ("server.request_timeout_seconds", server.request_timeout_seconds, 1, 3600),
+        ("server.shutdown_seconds", server.shutdown_seconds, 0, 3600),
+        ("limits.max_key_string_bytes", config.limits.max_key_string_bytes as u64, 1, 1024 * 1024),
+        ("limits.max_page", config.limits.max_page as u64, 1, 1000),
+        ("audit.segment_mib", config.audit.segment_mib, 1, 4096),
+        ("deletion.grace_seconds", config.deletion.grace_seconds, 0, 10 * 366 * 24 * 3600),
+        ("deletion.expired_after_seconds", config.deletion.expired_after_seconds, 0, 10 * 366 * 24 * 3600),
+    ] {
+        if value < least || value > most {
+            return wrong(setting, format!("it is {value}, {least} to {most} are allowed"));
+        }
+    }
+    if config.limits.requests_per_second > 0 && config.limits.burst == 0 {
+        return wrong(
+            "limits.burst",
+            "it is 0: then no request at all would be let through; set 1 or more".to_owned(),
+        );
+    }
+    let tls = &server.tls;
+    let (cert, key) = (!tls.cert.as_os_str().is_empty(), !tls.key.as_os_str().is_empty());
+    if cert != key {
+        let missing = if cert { "server.tls.key" } else { "server.tls.cert" };
+        return wrong(missing, "TLS needs both a certificate and its private key".to_owned());
+    }
+    if !cert && !tls.client_ca.as_os_str().is_empty() {
+        return wrong(
+            "server.tls.client_ca",
+            "client certificates need server.tls.cert and server.tls.key".to_owned(),
+        );
+    }
+    if !cert && !server.listen.ip().is_loopback() && !server.insecure_bind {
+        return wrong(
+            "server.listen",
+            format!(
+                "{} is not a loopback address, and without TLS tokens and key strings would cross the network in the \
+                 clear: set server.tls.cert and server.tls.key, or server.insecure_bind = true if something else \
+                 protects them",
+                server.listen
+            ),
+        );
+    }
+    if !server.host_href.is_empty() {
+        let parsed = server.host_href.parse::<http::Uri>().ok();
+        let whole = parsed.is_some_and(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.host().is_some()
+                && uri.query().is_none()
+        });
+        if !whole {
+            return wrong(
+                "server.host_href",
+                "it must be a URL with http or https and a host, for example https://keys.example.org:9311"
+                    .to_owned(),
+            );
+        }
+    }
+    if config.data.folder.as_os_str().is_empty() {
+        return wrong(
+            "data.folder",
+            "it is empty: name a folder, for example /var/lib/chatelaine".to_owned(),
+        );
+    }
+    if let Some(role) =
+        config.policy.refused_roles.iter().find(|role| role.is_empty() || **role != role.to_lowercase())
+    {
+        return wrong("policy.refused_roles", format!("{role:?}: write roles in lower case, and none empty"));
+    }
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! What surrounds every request: its id, its time limit, its line in the log, its place in the metrics.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use chatelaine_core::id::RequestId;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use ipnet::IpNet;
+
+use super::App;
+use super::error::ApiError;
+
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The other end of the connection; none for the control socket.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// What is known of a request before anybody looks at it.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    pub(crate) request_id: RequestId,
+    /// The client's address: the peer's, or what a trusted proxy says.
+    pub(crate) address: Option<IpAddr>,
+}
+
+/// The layer around all routes.
+pub(crate) async fn surround(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let request_id = RequestId::random();
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip().to_canonical());
+    let address = peer.map(|peer| client_address(peer, request.headers(), &app.options.trusted_proxies));
+    request.extensions_mut().insert(Context { request_id: request_id.clone(), address });
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let in_flight = app.metrics.begin();
+    let mut response = match tokio::time::timeout(app.options.request_timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => axum::response::IntoResponse::into_response(ApiError::unavailable(
+            "the request took too long; try again",
+            5,
+            format!("no answer within {} s", app.options.request_timeout.as_secs()),
+        )),
+    };
+    drop(in_flight);
+    let error = response.extensions_mut().remove::<ApiError>();
+    if let Some(error) = &error {
+        // Which methods a route has is for the router to say.
+        let allow = response.headers_mut().remove(header::ALLOW);
+        response = error.render(request_id.as_str());
+        response.headers_mut().extend(allow.map(|value| (header::ALLOW, value)));
+    }
+    if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
+    let elapsed = began.elapsed();
+    app.metrics.request(&method, route, response.status(), elapsed);
+    write_line(&app, &request_id, &method, route, response.status(), error.as_ref(), elapsed);
+    response
+}
+
+/// One line a request at most: failures of ours as errors, refusals as they are logged once, the rest if asked for.
+fn write_line(
+    app: &App,
+    request_id: &RequestId,
+    method: &http::Method,
+    route: &str,
+    status: StatusCode,
+    error: Option<&ApiError>,
+    elapsed: Duration,
+) {
+    let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+    let status_code = status.as_u16();
+    match error {
+        Some(error) if status.is_server_error() => {
+            let detail = error.detail.as_deref().unwrap_or(&error.message);
+            tracing::error!(%request_id, %method, route, status = status_code, micros, detail, "request failed");
+        }
+        // The message may repeat what the client sent; the field's name does not.
+        Some(error) => {
+            let field = error.field.as_deref();
+            let detail = error.detail.as_deref();
+            tracing::info!(%request_id, %method, route, status = status_code, micros, field, detail, "request refused");
+        }
+        None if app.options.log_requests => {
+            tracing::info!(%request_id, %method, route, status = status_code, micros, "request");
+        }
+        None => tracing::debug!(%request_id, %method, route, status = status_code, micros, "request"),
+    }
+}
+
+/// The address nearest to the client that is not one of our proxies.
+fn client_address(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
+    let trusted = |address: &IpAddr| proxies.iter().any(|network| network.contains(address));
+    if !trusted(&peer) {
+        return peer;
+    }
+    let mut nearest = peer;
+    let hops: Vec<&str> = headers
+        .get_all(FORWARDED_FOR)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .collect();
+    for hop in hops.iter().rev().take(32) {
+        let Ok(address) = hop.trim().parse::<IpAddr>() else { return nearest };
+        nearest = address.to_canonical();
+        if !trusted(&nearest) {
+            return nearest;
+        }
+    }
+    nearest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(peer: &str, forwarded: &[&str]) -> String {
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append(FORWARDED_FOR, HeaderValue::from_str(value).unwrap());
+        }
+        client_address(peer.parse().unwrap(), &headers, &["10.0.0.0/8".parse().unwrap()]).to_string()
+    }
+
+    /// T-ADDRESS-FORGED: only what a trusted proxy wrote is believed.
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        assert_eq!(seen("192.0.2.1", &["198.51.100.7"]), "192.0.2.1");
+        assert_eq!(seen("10.0.0.1", &["198.51.100.7"]), "198.51.100.7");
+        assert_eq!(seen("10.0.0.1", &["203.0.113.9, 198.51.100.7, 10.2.3.4"]), "198.51.100.7");
+        assert_eq!(seen("10.0.0.1", &["203.0.113.9", "198.51.100.7"]), "198.51.100.7");
+        assert_eq!(seen("10.0.0.1", &["nonsense"]), "10.0.0.1");
+        assert_eq!(seen("10.0.0.1", &[]), "10.0.0.1");
+    }
+}

@@ -1,0 +1,81 @@
+//! The control socket: how the tools of the server's own user reach the running server.
+//!
+//! A Unix socket in the data folder (mode 0600), whose peers must run as the server's user or as root. It carries what
+//! only the process that holds the trail and the master key can do: a run of the reaper, rereading of files.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::routing::post;
+use axum::{Json, Router};
+use chatelaine_api::ReapDocument;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::{UnixListener, UnixStream};
+
+use super::App;
+use super::error::ApiError;
+
+/// The socket; its file goes when this is dropped.
+pub struct ControlSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl ControlSocket {
+    /// Binds the socket. The caller holds the audit trail's lock, so a file left here belongs to a server that is gone.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(Self { listener, path: path.to_path_buf() })
+    }
+
+    /// Serves until the future is dropped.
+    pub async fn serve(self, app: Arc<App>) {
+        let router = Router::new()
+            .route("/reap", post(reap))
+            .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), super::context::surround))
+            .with_state(app);
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) if is_own(&stream) => {
+                    let service = hyper_util::service::TowerToHyperService::new(router.clone());
+                    tokio::spawn(async move {
+                        let builder = Builder::new(TokioExecutor::new());
+                        let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+                    });
+                }
+                Ok(_) => tracing::warn!("a process of another user was refused at the control socket"),
+                Err(error) => {
+                    tracing::error!(%error, "cannot accept at the control socket");
+                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+}
+
+fn is_own(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+}
+
+async fn reap(State(app): State<Arc<App>>) -> Result<Json<ReapDocument>, ApiError> {
+    Ok(Json(crate::reaper::run(&app).await?))
+}

@@ -1,0 +1,188 @@
+//! The HTTP side of the server: routes, the layers around them, and the state they share.
+//!
+//! Owns the only place where a request becomes a call of the manager. Invariants: every answer has a request id; every
+//! wait has a limit; an error never says more than the caller may know ([`error`]).
+
+mod body;
+mod caller;
+mod context;
+pub mod control;
+mod error;
+mod health;
+mod limits;
+pub mod listener;
+mod native;
+mod openapi;
+mod tls;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware;
+use axum::routing::{get, post};
+use chatelaine_api::AlgorithmsDocument;
+use chatelaine_core::manager::Manager;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use ipnet::IpNet;
+
+use crate::audit::FileTrail;
+use crate::config::Config;
+use crate::identity::Identities;
+use crate::telemetry::metrics::Metrics;
+use error::ApiError;
+use limits::{Limits, Refusals};
+
+pub use openapi::document as openapi_document;
+pub use tls::{TlsError, TlsSettings};
+
+/// What the HTTP side needs of the configuration.
+#[derive(Debug, Clone)]
+pub struct Options {
+    host_href: String,
+    tls: bool,
+    trusted_proxies: Vec<IpNet>,
+    metrics_networks: Vec<IpNet>,
+    client_timeout: Duration,
+    request_timeout: Duration,
+    log_requests: bool,
+    max_body: usize,
+    max_page: NonZeroUsize,
+}
+
+impl Options {
+    /// From the configuration.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            host_href: config.server.host_href.trim_end_matches('/').to_owned(),
+            tls: config.has_tls(),
+            trusted_proxies: config.server.trusted_proxies.clone(),
+            metrics_networks: config.server.metrics_networks.clone(),
+            client_timeout: Duration::from_secs(config.server.client_timeout_seconds),
+            request_timeout: Duration::from_secs(config.server.request_timeout_seconds),
+            log_requests: config.log.requests,
+            // Base64 grows by a third; names and attributes fit in 64 KiB.
+            max_body: config
+                .limits
+                .max_key_string_bytes
+                .saturating_mul(4)
+                .div_ceil(3)
+                .saturating_add(64 * 1024),
+            max_page: NonZeroUsize::new(config.limits.max_page).unwrap_or(NonZeroUsize::MIN),
+        }
+    }
+}
+
+/// What all requests share.
+pub struct App {
+    pub(crate) manager: Manager,
+    pub(crate) identities: Identities,
+    pub(crate) trail: Arc<FileTrail>,
+    pub(crate) metrics: Metrics,
+    pub(crate) options: Options,
+    limits: Limits,
+    refusals: Refusals,
+    algorithms: Arc<AlgorithmsDocument>,
+    readiness: health::Readiness,
+}
+
+impl App {
+    /// Puts the parts together.
+    pub fn new(manager: Manager, identities: Identities, trail: Arc<FileTrail>, config: &Config) -> Self {
+        Self {
+            manager,
+            identities,
+            trail,
+            metrics: Metrics::new(),
+            options: Options::new(config),
+            limits: Limits::new(&config.limits),
+            refusals: Refusals::new(),
+            algorithms: Arc::new(native::algorithms::document()),
+            readiness: health::Readiness::default(),
+        }
+    }
+
+    /// The manager, for work that no request asks for.
+    pub const fn manager(&self) -> &Manager {
+        &self.manager
+    }
+
+    /// The metrics.
+    pub const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Identities, to be reloaded.
+    pub const fn identities(&self) -> &Identities {
+        &self.identities
+    }
+
+    /// The address of this server as the client knows it, for links.
+    fn base_of(&self, headers: &HeaderMap) -> String {
+        if !self.options.host_href.is_empty() {
+            return self.options.host_href.clone();
+        }
+        let scheme = if self.options.tls { "https" } else { "http" };
+        let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        // A host that is no authority gives a link without one, which clients resolve against the request.
+        match host.parse::<http::uri::Authority>() {
+            Ok(authority) => format!("{scheme}://{authority}"),
+            Err(_) => String::new(),
+        }
+    }
+}
+
+/// All routes with the layers around them.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/v1/keys", get(native::list_keys).post(native::create_key))
+        .route(
+            "/v1/keys/{key_id}",
+            get(native::get_key).put(native::put_key).patch(native::update_key).delete(native::delete_key),
+        )
+        .route("/v1/keys/{key_id}/metadata", get(native::get_metadata))
+        .route("/v1/keys/{key_id}/undelete", post(native::undelete_key))
+        .route("/v1/keys/{key_id}/revoke", post(native::revoke_key))
+        .route("/v1/algorithms", get(native::algorithms::list))
+        .route("/v1/openapi.json", get(openapi::serve))
+        .route("/healthcheck", get(health::healthcheck))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), context::surround))
+        .with_state(app)
+}
+
+async fn no_such_route(uri: Uri) -> ApiError {
+    let path: String = uri.path().chars().take(100).collect();
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        format!("there is no {path} here; GET /v1/openapi.json lists the routes"),
+    )
+}
+
+async fn wrong_method(method: Method) -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("{method} is not allowed here; the Allow header says what is"),
+    )
+}
+
+/// A panic is a defect: the request fails, the server goes on, the log has the place (by the panic hook).
+fn panicked(_: Box<dyn std::any::Any + Send>) -> axum::response::Response {
+    use axum::response::IntoResponse as _;
+    ApiError {
+        detail: Some("a panic, reported above".to_owned()),
+        ..ApiError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the key manager failed; give the operator the request id",
+        )
+    }
+    .into_response()
+}
+
+/// The type of a JSON answer that is written by hand.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");

@@ -1,0 +1,138 @@
+//! Query parameters of the native API: each known, given once, and wrong ones named.
+
+use std::num::NonZeroUsize;
+
+use chatelaine_core::id::SecretId;
+use chatelaine_core::manager::KeyFilter;
+use chatelaine_core::secret::{Scope, State};
+
+use super::super::error::ApiError;
+
+const STATES: [State; 4] = [State::PreActive, State::Active, State::Deactivated, State::Compromised];
+
+/// The pairs of a query string; each name once.
+fn pairs(query: Option<&str>) -> Result<Vec<(String, String)>, ApiError> {
+    let mut seen: Vec<(String, String)> = Vec::new();
+    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        if seen.iter().any(|(known, _)| *known == name) {
+            return Err(ApiError::field(name, "it is given twice"));
+        }
+        seen.push((name.into_owned(), value.into_owned()));
+    }
+    Ok(seen)
+}
+
+fn boolean(name: &str, value: &str) -> Result<bool, ApiError> {
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(ApiError::field(name, "true or false are allowed")),
+    }
+}
+
+fn unknown(name: &str, allowed: &str) -> ApiError {
+    let shown: String = name.chars().take(60).collect();
+    ApiError::field(shown, format!("there is no such parameter here; allowed: {allowed}"))
+}
+
+/// Whether a key that is not active may be released.
+pub(super) fn allow_inactive(query: Option<&str>) -> Result<bool, ApiError> {
+    let mut allowed = false;
+    for (name, value) in pairs(query)? {
+        match name.as_str() {
+            "allow_inactive" => allowed = boolean(&name, &value)?,
+            _ => return Err(unknown(&name, "allow_inactive")),
+        }
+    }
+    Ok(allowed)
+}
+
+/// What to list.
+pub(super) fn filter(query: Option<&str>, max_page: NonZeroUsize) -> Result<KeyFilter, ApiError> {
+    let mut filter = KeyFilter::default();
+    for (name, value) in pairs(query)? {
+        match name.as_str() {
+            "scope" => {
+                let found = Scope::ALL.into_iter().find(|scope| scope.as_str() == value);
+                filter.scope =
+                    Some(found.ok_or_else(|| {
+                        ApiError::field(&name, "entity, user, project or domain are allowed")
+                    })?);
+            }
+            "state" => {
+                let found = STATES.into_iter().find(|state| state.as_str() == value);
+                filter.state = Some(found.ok_or_else(|| {
+                    ApiError::field(&name, "pre_active, active, deactivated or compromised are allowed")
+                })?);
+            }
+            "master_key" => filter.master_key = Some(value),
+            "deleted" => filter.deleted = boolean(&name, &value)?,
+            "limit" => {
+                let limit = value.parse().ok().filter(|limit: &NonZeroUsize| *limit <= max_page);
+                filter.limit = Some(
+                    limit.ok_or_else(|| ApiError::field(&name, format!("1 to {max_page} are allowed")))?,
+                );
+            }
+            "marker" => {
+                let id =
+                    SecretId::parse(&value).map_err(|error| ApiError::field(&name, error.to_string()))?;
+                filter.marker = Some(id);
+            }
+            _ => return Err(unknown(&name, "scope, state, master_key, deleted, limit, marker")),
+        }
+    }
+    Ok(filter)
+}
+
+/// The same query, from the last key of the page on.
+pub(super) fn next_query(query: Option<&str>, last: SecretId) -> String {
+    let mut next = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        if name != "marker" {
+            next.append_pair(&name, &value);
+        }
+    }
+    next.append_pair("marker", &last.to_string());
+    next.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: NonZeroUsize = NonZeroUsize::new(10).unwrap();
+
+    #[test]
+    fn filters_are_read() {
+        let found =
+            filter(Some("scope=user&state=active&limit=5&deleted=true&master_key=a%20b"), PAGE).unwrap();
+        assert_eq!((found.scope, found.state), (Some(Scope::User), Some(State::Active)));
+        assert_eq!((found.limit.map(NonZeroUsize::get), found.deleted), (Some(5), true));
+        assert_eq!(found.master_key.as_deref(), Some("a b"));
+    }
+
+    #[test]
+    fn wrong_parameters_are_named() {
+        for (query, field) in [
+            ("scope=planet", "scope"),
+            ("state=destroyed", "state"),
+            ("limit=0", "limit"),
+            ("limit=11", "limit"),
+            ("limit=x", "limit"),
+            ("marker=x", "marker"),
+            ("deleted=yes", "deleted"),
+            ("limit=1&limit=2", "limit"),
+            ("secret=1", "secret"),
+        ] {
+            assert_eq!(filter(Some(query), PAGE).unwrap_err().field.as_deref(), Some(field), "{query}");
+        }
+        assert_eq!(allow_inactive(Some("x=1")).unwrap_err().field.as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn the_next_page_keeps_the_filter() {
+        let id = SecretId::random();
+        assert_eq!(next_query(Some("limit=5&marker=old"), id), format!("limit=5&marker={id}"));
+        assert_eq!(next_query(None, id), format!("marker={id}"));
+    }
+}

@@ -1,0 +1,292 @@
+//! The native key API: putting, getting, changing and listing keys of services.
+//!
+//! Owns its wire rules ([`validate`], [`document`], [`listing`]) and nothing of what is allowed: each handler reads the
+//! request, calls one operation of the manager and writes the answer. Changes run to their end in a task of their own,
+//! so that a client that goes away leaves no change half logged.
+
+pub(crate) mod algorithms;
+mod document;
+mod listing;
+mod precondition;
+mod validate;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use chatelaine_api::{KeyDocument, KeyPage, NewKeyRequest, ReleasedKey, RevokeRequest, UpdateKeyRequest};
+use chatelaine_core::id::{SecretId, Version};
+use chatelaine_core::manager::Description;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+
+use super::App;
+use super::body;
+use super::caller::Authenticated;
+use super::error::ApiError;
+
+/// Names that are too long to be ids are not repeated in messages.
+fn key_id(text: &str) -> Result<SecretId, ApiError> {
+    SecretId::parse(text).map_err(|error| ApiError::field("key_id", error.to_string()))
+}
+
+/// Runs a change to its end, whether or not the client waits for it.
+async fn to_the_end<T, F>(change: F) -> Result<T, ApiError>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, ApiError>> + Send + 'static,
+{
+    match tokio::spawn(change).await {
+        Ok(result) => result,
+        Err(error) => Err(ApiError {
+            detail: Some(format!("the task of a change ended: {error}")),
+            ..ApiError::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the key manager failed; give the operator the request id",
+            )
+        }),
+    }
+}
+
+fn etag(version: Version) -> HeaderValue {
+    HeaderValue::try_from(format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+fn answer(status: StatusCode, description: Description) -> Response {
+    let tag = etag(description.version);
+    let mut response = (status, Json(document::key(description))).into_response();
+    response.headers_mut().insert(header::ETAG, tag);
+    no_store(&mut response);
+    response
+}
+
+/// Nothing about keys may lie in a proxy's cache (RFC 9111, section 5.2.2.5).
+fn no_store(response: &mut Response) {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+}
+
+async fn create(
+    app: Arc<App>,
+    authenticated: Authenticated,
+    id: Option<SecretId>,
+    request: NewKeyRequest,
+) -> Result<Description, ApiError> {
+    to_the_end(async move {
+        let Authenticated { caller, slot } = authenticated;
+        let key = validate::new_key(request).await?;
+        let description = app.manager.put(&caller, id, key).await?;
+        drop(slot);
+        Ok(description)
+    })
+    .await
+}
+
+/// Puts a key under an id of the caller's choice.
+#[utoipa::path(put, path = "/v1/keys/{key_id}", tag = "keys", request_body = NewKeyRequest,
+    params(("key_id" = String, Path, description = "A UUID in lower case, the same for nothing else")),
+    responses((status = 201, body = KeyDocument, headers(("ETag" = String, description = "The version"))),
+        (status = 400, body = chatelaine_api::ErrorDocument), (status = 409, body = chatelaine_api::ErrorDocument)))]
+pub(crate) async fn put_key(
+    State(app): State<Arc<App>>,
+    Path(key_id): Path<String>,
+    authenticated: Authenticated,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let id = self::key_id(&key_id)?;
+    let request = body::json(&headers, body, app.options.max_body, app.options.client_timeout).await?;
+    Ok(answer(StatusCode::CREATED, create(app, authenticated, Some(id), request).await?))
+}
+
+/// Creates a key under an id of the server's choice, or lets the server generate one.
+#[utoipa::path(post, path = "/v1/keys", tag = "keys", request_body = NewKeyRequest,
+    responses((status = 201, body = KeyDocument, headers(("Location" = String), ("ETag" = String))),
+        (status = 400, body = chatelaine_api::ErrorDocument)))]
+pub(crate) async fn create_key(
+    State(app): State<Arc<App>>,
+    authenticated: Authenticated,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let request = body::json(&headers, body, app.options.max_body, app.options.client_timeout).await?;
+    let base = app.base_of(&headers);
+    let description = create(app, authenticated, None, request).await?;
+    let location = HeaderValue::try_from(format!("{base}/v1/keys/{}", description.id));
+    let mut response = answer(StatusCode::CREATED, description);
+    if let Ok(location) = location {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// Gets a key with its key string.
+#[utoipa::path(get, path = "/v1/keys/{key_id}", tag = "keys",
+    params(("key_id" = String, Path, description = "The key-id"),
+        ("allow_inactive" = Option<bool>, Query, description = "Release a key that is revoked, expired or not active yet")),
+    responses((status = 200, body = ReleasedKey, headers(("ETag" = String))),
+        (status = 404, body = chatelaine_api::ErrorDocument), (status = 409, body = chatelaine_api::ErrorDocument)))]
+pub(crate) async fn get_key(
+    State(app): State<Arc<App>>,
+    Path(key_id): Path<String>,
+    RawQuery(query): RawQuery,
+    method: Method,
+    authenticated: Authenticated,
+) -> Result<Response, ApiError> {
+    let id = self::key_id(&key_id)?;
+    let allow_inactive = listing::allow_inactive(query.as_deref())?;
+    if method == Method::HEAD {
+        // There is nothing to be released in an answer without a body.
+        return Ok(answer(StatusCode::OK, app.manager.metadata(&authenticated.caller, id).await?));
+    }
+    let (description, secret) = app.manager.get(&authenticated.caller, id, allow_inactive).await?;
+    let tag = etag(description.version);
+    let mut response = document::released(description, &secret)?;
+    response.headers_mut().insert(header::ETAG, tag);
+    no_store(&mut response);
+    Ok(response)
+}
+
+/// Gets what is known about a key, without its key string.
+#[utoipa::path(get, path = "/v1/keys/{key_id}/metadata", tag = "keys",
+    params(("key_id" = String, Path, description = "The key-id")),
+    responses((status = 200, body = KeyDocument), (status = 404, body = chatelaine_api::ErrorDocument)))]
+pub(crate) async fn get_metadata(
+    State(app): State<Arc<App>>,
+    Path(key_id): Path<String>,
+    authenticated: Authenticated,
+) -> Result<Response, ApiError> {
+    let id = self::key_id(&key_id)?;
+    Ok(answer(StatusCode::OK, app.manager.metadata(&authenticated.caller, id).await?))
+}
+
+/// Lists the caller's own keys in the order in which they were put.
+#[utoipa::path(get, path = "/v1/keys", tag = "keys",
+    params(("scope" = Option<chatelaine_api::Scope>, Query), ("master_key" = Option<String>, Query),
+        ("state" = Option<chatelaine_api::State>, Query),
+        ("deleted" = Option<bool>, Query, description = "Deleted keys, which can be undeleted, instead of live ones"),
+        ("limit" = Option<u32>, Query), ("marker" = Option<String>, Query, description = "List what comes after this key-id")),
+    responses((status = 200, body = KeyPage), (status = 400, body = chatelaine_api::ErrorDocument)))]
+pub(crate) async fn list_keys(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    authenticated: Authenticated,
+) -> Result<Response, ApiError> {
+    let filter = listing::filter(query.as_deref(), app.options.max_page)?;
+    let (page, more) = app.manager.list(&authenticated.caller, &filter).await?;
+    let next = page.last().filter(|_| more).map(|last| {
+        format!("{}/v1/keys?{}", app.base_of(&headers), listing::next_query(query.as_deref(), last.id))
+    });
+    let keys = page.into_iter().map(document::key).collect();
+    let mut response = Json(KeyPage { keys, links: chatelaine_api::Links { next } }).into_response();
+    no_store(&mut response);
+    Ok(response)
+}
+
+/// Changes a key whose version is the one that `If-Match` names.
+#[utoipa::path(patch, path = "/v1/keys/{key_id}", tag = "keys", request_body = UpdateKeyRequest,
+    params(("key_id" = String, Path, description = "The key-id"), ("If-Match" = String, Header, description = "The ETag of the version to be changed")),
+    responses((status = 200, body = KeyDocument), (status = 412, body = chatelaine_api::ErrorDocument),
+        (status = 428, body = chatelaine_api::ErrorDocument)))]
+pub(crate) async fn update_key(
+    State(app): State<Arc<App>>,
+    Path(key_id): Path<String>,
+    authenticated: Authenticated,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let id = self::key_id(&key_id)?;
+    let expected = precondition::required(&headers)?;
+    let request: UpdateKeyRequest =
+        body::json(&headers, body, app.options.max_body, app.options.client_timeout).await?;
+    let description = to_the_end(async move {
+        let Authenticated { caller, slot } = authenticated;
+        let update = validate::update(request)?;
+        let description = app.manager.update(&caller, id, expected, update).await?;
+        drop(slot);
+        Ok(description)
+    })
+    .await?;
+    Ok(answer(StatusCode::OK, description))
+}
+
+/// Deletes a key; until the grace period is over it can be undeleted.
+#[utoipa::path(delete, path = "/v1/keys/{key_id}", tag = "keys",
+    params(("key_id" = String, Path, description = "The key-id"), ("If-Match" = Option<String>, Header)),
+    responses((status = 204), (status = 404, body = chatelaine_api::ErrorDocument), (status = 412, body = chatelaine_api::ErrorDocument)))]
+pub(crate) async fn delete_key(
+    State(app): State<Arc<App>>,
+    Path(key_id): Path<String>,
+    authenticated: Authenticated,
+    headers: HeaderMap,
+) -> Result<StatusCode, ApiError> {
+    let id = self::key_id(&key_id)?;
+    let expected = precondition::optional(&headers)?;
+    to_the_end(async move {
+        let Authenticated { caller, slot } = authenticated;
+        app.manager.delete(&caller, id, expected).await.map_err(|error| raced(error, expected))?;
+        drop(slot);
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
+}
+
+/// Somebody was faster, and the caller had not asked for a version: a conflict, not a failed precondition.
+fn raced(error: chatelaine_core::Error, expected: Option<Version>) -> ApiError {
+    match error {
+        chatelaine_core::Error::VersionMismatch { .. } if expected.is_none() => {
+            ApiError::new(StatusCode::CONFLICT, "the key was changed at the same moment; repeat the request")
+        }
+        other => other.into(),
+    }
+}
+
+/// Takes a deletion back.
+#[utoipa::path(post, path = "/v1/keys/{key_id}/undelete", tag = "keys",
+    params(("key_id" = String, Path, description = "The key-id")),
+    responses((status = 200, body = KeyDocument), (status = 404, body = chatelaine_api::ErrorDocument),
+        (status = 409, body = chatelaine_api::ErrorDocument)))]
+pub(crate) async fn undelete_key(
+    State(app): State<Arc<App>>,
+    Path(key_id): Path<String>,
+    authenticated: Authenticated,
+) -> Result<Response, ApiError> {
+    let id = self::key_id(&key_id)?;
+    let description = to_the_end(async move {
+        let Authenticated { caller, slot } = authenticated;
+        let description = app.manager.undelete(&caller, id).await.map_err(|error| raced(error, None))?;
+        drop(slot);
+        Ok(description)
+    })
+    .await?;
+    Ok(answer(StatusCode::OK, description))
+}
+
+/// Revokes a key: its key string is released no more unless `allow_inactive` is asked for.
+#[utoipa::path(post, path = "/v1/keys/{key_id}/revoke", tag = "keys", request_body = RevokeRequest,
+    params(("key_id" = String, Path, description = "The key-id")),
+    responses((status = 200, body = KeyDocument), (status = 404, body = chatelaine_api::ErrorDocument),
+        (status = 409, body = chatelaine_api::ErrorDocument)))]
+pub(crate) async fn revoke_key(
+    State(app): State<Arc<App>>,
+    Path(key_id): Path<String>,
+    authenticated: Authenticated,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let id = self::key_id(&key_id)?;
+    let request: RevokeRequest =
+        body::json(&headers, body, app.options.max_body, app.options.client_timeout).await?;
+    let reason = document::reason(request.reason);
+    let description = to_the_end(async move {
+        let Authenticated { caller, slot } = authenticated;
+        let description =
+            app.manager.revoke(&caller, id, reason).await.map_err(|error| raced(error, None))?;
+        drop(slot);
+        Ok(description)
+    })
+    .await?;
+    Ok(answer(StatusCode::OK, description))
+}

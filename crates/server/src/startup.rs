@@ -1,0 +1,231 @@
+//! Opening everything the server and its tools stand on, in the order in which each needs the other.
+//!
+//! Data folder, master key, audit trail, store, policy, identities. Refuses a folder others can enter, a store without
+//! its master key and a master key with another's store; never makes a new master key where a store exists.
+
+use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use chatelaine_core::audit::Action;
+use chatelaine_core::clock::{Clock, SystemClock};
+use chatelaine_core::keyring::Keyring;
+use chatelaine_core::manager::{Manager, Settings};
+use chatelaine_core::policy::rules::parse_policy_file;
+use chatelaine_core::policy::{Policy, PolicyConfig};
+use chatelaine_core::store::Store;
+use chatelaine_crypto::KeyMaterial;
+use chatelaine_seal::file::FileSeal;
+use chatelaine_seal::{MasterKeys, Seal};
+
+use crate::audit::{FileTrail, Head, Options, Recovery};
+use crate::checkpoint;
+use crate::config::Config;
+use crate::http::App;
+use crate::identity::{FirstStart, Identities};
+
+/// Largest policy file, in bytes.
+const MAX_POLICY: u64 = 1024 * 1024;
+
+/// A server that could serve.
+pub struct Opened {
+    /// The parts together.
+    pub app: Arc<App>,
+    /// The store's own words about itself.
+    pub store: String,
+    /// The seal's.
+    pub seal: String,
+    /// Where the first tokens are, if this was the first start.
+    pub first_start: Option<FirstStart>,
+}
+
+/// Makes the data folder, or checks that nobody else can enter it.
+///
+/// # Errors
+/// What is wrong with it and what to do.
+pub fn prepare_data_folder(folder: &Path) -> Result<()> {
+    match std::fs::metadata(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .with_context(|| format!("cannot make the data folder {}; set data.folder", folder.display())),
+        Err(error) => {
+            Err(error).with_context(|| format!("cannot look at the data folder {}", folder.display()))
+        }
+        Ok(facts) if !facts.is_dir() => bail!("data.folder: {} is not a folder", folder.display()),
+        Ok(facts) if facts.mode() & 0o077 != 0 => bail!(
+            "data.folder: others can enter {} (mode {:04o}); run `chmod 700 {}`",
+            folder.display(),
+            facts.mode() & 0o7777,
+            folder.display()
+        ),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// The seal that the configuration names.
+pub fn seal(config: &Config) -> FileSeal {
+    match config.seal.kind {
+        crate::config::SealKind::File => FileSeal::new(config.seal_path()),
+    }
+}
+
+/// Unseals the master keys, or makes the first one where there is no store yet.
+fn unseal(config: &Config) -> Result<(MasterKeys, String)> {
+    let seal = seal(config);
+    let described = seal.describe();
+    if seal.exists()? {
+        return Ok((seal.unseal()?, described));
+    }
+    let store = chatelaine_store::embedded_file(&config.store_url())?;
+    if let Some(store) = store.filter(|path| path.exists()) {
+        bail!(
+            "{} is there, but no master key in {described}: restore the master key from its backup; without it nothing \
+             in the store can be read. To begin anew, move the store and the audit trail away",
+            store.display()
+        );
+    }
+    let keys = seal.create()?;
+    tracing::info!(master_key = %keys.active.id, place = described, "a new master key was made: back it up, apart from the store");
+    Ok((keys, described))
+}
+
+fn keyring(keys: &MasterKeys) -> Result<Keyring> {
+    let retired: Vec<_> = keys.retired.iter().map(|key| (key.id.as_str(), &key.material)).collect();
+    let active: (&str, &KeyMaterial) = (keys.active.id.as_str(), &keys.active.material);
+    Ok(Keyring::new(active, &retired)?)
+}
+
+/// Unseals the master keys that exist.
+///
+/// # Errors
+/// Those of the seal.
+pub fn existing_keyring(config: &Config) -> Result<Keyring> {
+    keyring(&seal(config).unseal()?)
+}
+
+/// Opens the configured store.
+///
+/// # Errors
+/// Those of the store, with the setting's name.
+pub async fn store(config: &Config) -> Result<Arc<dyn Store>> {
+    chatelaine_store::open(&config.store_url()).await.context("store.url")
+}
+
+/// The rules in force by the configuration.
+///
+/// # Errors
+/// A policy file that cannot be read, or a rule that is wrong, by name and place.
+pub fn policy(config: &Config) -> Result<Policy> {
+    let overrides = match config.policy_file() {
+        None => BTreeMap::new(),
+        Some(path) => {
+            let describe = || format!("policy.file: {}", path.display());
+            let length = std::fs::metadata(path).with_context(describe)?.len();
+            if length > MAX_POLICY {
+                bail!("{}: it has {length} bytes, at most {MAX_POLICY} are allowed", describe());
+            }
+            parse_policy_file(&std::fs::read_to_string(path).with_context(describe)?)
+                .with_context(describe)?
+        }
+    };
+    let around = PolicyConfig {
+        refused_roles: config.policy.refused_roles.clone(),
+        networks: config.policy.networks.clone(),
+    };
+    let (policy, warnings) = Policy::build(&overrides, around).context("policy.file")?;
+    for warning in warnings {
+        tracing::warn!(%warning, "policy");
+    }
+    Ok(policy)
+}
+
+/// The audit trail, opened for writing by this process alone.
+///
+/// # Errors
+/// Those of the trail, with the setting's name.
+pub fn trail(config: &Config, keyring: &Keyring) -> Result<(FileTrail, Recovery)> {
+    let options =
+        Options { segment_size: config.audit.segment_mib.saturating_mul(1024 * 1024), ..Options::default() };
+    FileTrail::open(
+        &config.audit_path(),
+        keyring.audit_key(),
+        keyring.master_key_id(),
+        &observer(),
+        &options,
+        &SystemClock,
+    )
+    .context("audit.path")
+}
+
+/// The name of this machine in audit events.
+fn observer() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "chatelaine".to_owned() } else { name.chars().take(255).collect() }
+}
+
+/// Opens everything.
+///
+/// # Errors
+/// What is wrong, where, and what to do.
+pub async fn open(config: &Config) -> Result<Opened> {
+    prepare_data_folder(&config.data.folder)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let policy = policy(config)?;
+    let (keys, seal) = unseal(config)?;
+    let keyring = keyring(&keys)?;
+    drop(keys);
+    let (trail, recovery) = trail(config, &keyring)?;
+    let trail = Arc::new(trail);
+    let store = store(config).await?;
+    let described = store.describe();
+    let (identities, first_start) =
+        Identities::open(&config.identity, &config.data.folder, &config.own_url(), Arc::clone(&clock))
+            .await?;
+    let settings = Settings {
+        grace: Duration::from_secs(config.deletion.grace_seconds),
+        expired_after: Duration::from_secs(config.deletion.expired_after_seconds),
+        max_payload: config.limits.max_key_string_bytes,
+        max_page: std::num::NonZeroUsize::new(config.limits.max_page).unwrap_or(std::num::NonZeroUsize::MIN),
+    };
+    let manager = Manager::open(store, keyring, policy, trail.clone(), clock, settings).await?;
+    note_start(&manager, &recovery).await?;
+    let app = Arc::new(App::new(manager, identities, trail, config));
+    Ok(Opened { app, store: described, seal, first_start })
+}
+
+/// Writes down how the trail was found, then that the server starts.
+async fn note_start(manager: &Manager, recovery: &Recovery) -> Result<()> {
+    if recovery.torn_bytes > 0 {
+        let kept =
+            recovery.torn_file.as_deref().map(|path: &Path| path.display().to_string()).unwrap_or_default();
+        tracing::warn!(bytes = recovery.torn_bytes, kept, "an unfinished line was cut off the audit trail");
+    }
+    if let Some(known) = checkpoint::read(manager).await?
+        && known.seq > recovery.head.seq
+    {
+        tracing::error!(
+            found = recovery.head.seq,
+            known = known.seq,
+            "events are missing at the end of the audit trail: it was cut, or put back from an older copy"
+        );
+        let reason =
+            format!("the trail ends with event {}, the store knows event {}", recovery.head.seq, known.seq);
+        manager.note_own(Action::RecoverTrail, Some(reason)).await?;
+    }
+    if recovery.head == Head::EMPTY {
+        tracing::info!("a new audit trail begins");
+    }
+    manager.note_own(Action::StartServer, Some(format!("version {}", env!("CARGO_PKG_VERSION")))).await?;
+    Ok(())
+}
+
+/// Where a relative path in the configuration leads, for messages.
+pub fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
