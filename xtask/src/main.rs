@@ -1,7 +1,11 @@
-//! The runner of the project: `cargo xtask test` checks and tests everything, `cargo xtask layers` checks the edges
-//! between the crates.
+//! The runner of the project: `cargo xtask test` checks and tests everything, `cargo xtask interop` tests against real
+//! neighbours, `cargo xtask layers` checks the edges between the crates, `cargo xtask fuzz` searches for inputs that
+//! break a parser, `cargo xtask deny` checks licences.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks to its terminal")]
 
+mod deny;
+mod fuzz;
+mod interop;
 mod layers;
 
 use std::path::{Path, PathBuf};
@@ -20,15 +24,38 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Run the tests against real neighbours (Keystone, oslo.policy) in `tests/interop`.
+    Interop {
+        /// Arguments for pytest in place of the whole folder, for example `tests/interop/test_clouds.py -k issued`.
+        #[arg(last = true)]
+        pytest: Vec<String>,
+    },
     /// Check that the crates depend on each other only along the allowed edges.
     Layers,
+    /// Check licences, bans and sources of all dependencies.
+    Deny {
+        /// Also check for known weaknesses; fetches the RustSec database from GitHub.
+        #[arg(long)]
+        advisories: bool,
+    },
+    /// Fuzz everything that reads bytes from outside.
+    Fuzz {
+        /// Seconds for each target.
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+        seconds: u32,
+        /// One target; all of them where none is named.
+        target: Option<String>,
+    },
     /// Check formatting, lints and layers, and run all tests.
     Test,
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().task {
+        Task::Interop { pytest } => interop::test(&root()?, &pytest),
         Task::Layers => layers::check(&root()?),
+        Task::Deny { advisories } => deny::deny(&root()?, advisories),
+        Task::Fuzz { seconds, target } => fuzz::fuzz(&root()?, target.as_deref(), seconds),
         Task::Test => test(&root()?),
     }
 }
@@ -44,22 +71,9 @@ fn test(root: &Path) -> Result<()> {
     run(root, "cargo", &["fmt", "--all", "--check"])?;
     run(root, "cargo", &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
     run(root, "cargo", &["test", "--workspace"])?;
-    policy_oracle(root)
-}
-
-/// Compares the rule language with the real oslo.policy, in a virtual environment of its own.
-fn policy_oracle(root: &Path) -> Result<()> {
-    let environment = root.join("target/interop-venv");
-    let python = environment.join("bin/python").display().to_string();
-    if !environment.join("bin/python").exists() {
-        run(root, "python3", &["-m", "venv", &environment.display().to_string()])?;
-    }
-    run(
-        root,
-        &python,
-        &["-m", "pip", "install", "--quiet", "-r", "tests/interop/policy_oracle/requirements.txt"],
-    )?;
-    run(root, &python, &["-m", "pytest", "-q", "tests/interop/policy_oracle"])
+    fuzz::replay(root)?;
+    deny::deny(root, false)?;
+    interop::test(root, &[])
 }
 
 /// Runs a command in the workspace and fails when it does.

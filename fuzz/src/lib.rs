@@ -1,0 +1,57 @@
+//! Fuzz targets for everything that reads bytes from outside.
+//!
+//! Owns one function per target. A target does more than not to panic: it states what must hold for any input.
+//!
+//! To add one: write a function in `targets/`, name it in [`TARGETS`], put a few small inputs into `seeds/<name>/`.
+//! `cargo xtask fuzz <name>` then runs it, and the test below replays its seeds.
+
+mod targets;
+
+/// A target: it panics when something that must hold does not.
+pub type Target = fn(&[u8]);
+
+/// All targets by name. Each has a folder of seeds of the same name.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("envelope", targets::crypto::envelope),
+    ("envelope_change", targets::crypto::envelope_change),
+    ("master_key_file", targets::seal::master_key_file),
+    ("policy_expression", targets::policy::expression),
+    ("policy_file", targets::policy::file),
+    ("record", targets::record::record),
+    ("secret_body", targets::record::secret_body),
+];
+
+/// The target of that name.
+#[must_use]
+pub fn find(name: &str) -> Option<Target> {
+    TARGETS.iter().find(|(known, _)| *known == name).map(|(_, target)| *target)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    /// The folders of seeds are what `cargo xtask fuzz` goes by.
+    #[test]
+    fn each_target_has_seeds_and_survives_them() {
+        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
+        let folders: BTreeSet<String> = std::fs::read_dir(&seeds)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        let names: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(folders, names);
+        for (name, target) in TARGETS {
+            let mut count = 0;
+            for entry in std::fs::read_dir(seeds.join(name)).unwrap() {
+                target(&std::fs::read(entry.unwrap().path()).unwrap());
+                count += 1;
+            }
+            assert!(count > 0, "{name}");
+            target(&[]);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+"""The neighbours the tests meet, and the end of their logs when a test fails. A skipped test is a failed test."""
+
+import pytest
+
+from support import servers
+from support.chatelaine import Chatelaine
+from support.keystone import Keystone
+from support.native import Keys
+
+
+@pytest.fixture(scope='session')
+def keystone(tmp_path_factory):
+    """One Keystone for all tests; who stops it starts it again."""
+    keystone = Keystone(tmp_path_factory.mktemp('keystone'))
+    yield keystone
+    keystone.stop()
+
+
+@pytest.fixture(scope='session')
+def short_lived(keystone):
+    """The URL of a front end of the same Keystone whose tokens live two seconds."""
+    server, url = keystone.front_end('keystone-short-lived', expiration=2)
+    yield url
+    server.stop()
+
+
+@pytest.fixture(scope='module')
+def chatelaine(keystone, tmp_path_factory):
+    """A key manager with default settings, for the tests of one file."""
+    chatelaine = Chatelaine(tmp_path_factory.mktemp('chatelaine'), keystone)
+    yield chatelaine
+    chatelaine.stop()
+
+
+@pytest.fixture
+def own_chatelaine(keystone, tmp_path):
+    """Makes a key manager for one test, with settings of its own; the catalogue names the last one made."""
+    made = []
+
+    def make(settings=None):
+        state = tmp_path / f'chatelaine-{len(made)}'
+        state.mkdir()
+        made.append(Chatelaine(state, keystone, settings))
+        return made[-1]
+
+    yield make
+    for chatelaine in made:
+        chatelaine.stop()
+
+
+@pytest.fixture
+def cinder(keystone, chatelaine):
+    """The keys of one service."""
+    return Keys(chatelaine.url, keystone.token('cinder', 'service'))
+
+
+@pytest.fixture
+def swift(keystone, chatelaine):
+    """The keys of another service."""
+    return Keys(chatelaine.url, keystone.token('swift', 'service'))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.skipped:
+        report.outcome = 'failed'
+        report.longrepr = f'nothing is skipped here, and this was: {report.longrepr}'
+    if report.failed:
+        report.sections += [(server.name, server.log_tail()) for server in servers.running]
+    return report

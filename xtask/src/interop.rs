@@ -1,0 +1,114 @@
+//! `cargo xtask interop`: the tests against real neighbours, in an environment of their own.
+//!
+//! Owns the Python environment `target/interop-venv`, which is made once and again whenever the requirements change, and
+//! what the tests drive: the server and the examples. Refuses to skip anything: what is missing is installed, or named.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::run;
+
+const REQUIREMENTS: &str = "tests/interop/requirements.txt";
+const TESTS: &str = "tests/interop";
+
+/// Something of the system that the tests need, how to see whether it is there, and Debian's package of it.
+struct Need {
+    package: &'static str,
+    probe: &'static [&'static str],
+}
+
+/// uwsgi comes as source and is built against the Python that runs it; the rest are wheels.
+const NEEDS: [Need; 4] = [
+    Need { package: "gcc", probe: &["gcc", "--version"] },
+    Need { package: "python3-venv", probe: &["python3", "-c", "import ensurepip, venv"] },
+    Need {
+        package: "python3-dev",
+        probe: &[
+            "python3",
+            "-c",
+            "import os, sysconfig; assert os.path.exists(sysconfig.get_path('include') + '/Python.h')",
+        ],
+    },
+    Need { package: "util-linux", probe: &["setpriv", "--version"] },
+];
+
+/// Prepares everything and runs pytest: all of `tests/interop`, or what `arguments` say.
+pub(crate) fn test(root: &Path, arguments: &[String]) -> Result<()> {
+    let python = timed("environment", || environment(root))?;
+    timed("build", || {
+        run(root, "cargo", &["build", "-p", "chatelaine-server", "--bin", "chatelaine"])?;
+        run(root, "cargo", &["build", "-p", "chatelaine-client", "--example", "keystone_probe"])?;
+        run(root, "cargo", &["build", "-p", "chatelaine-core", "--example", "policy_cases"])
+    })?;
+    let mut command = vec!["-m", "pytest", "-q", "--durations=10"];
+    if arguments.is_empty() {
+        command.push(TESTS);
+    }
+    command.extend(arguments.iter().map(String::as_str));
+    timed("tests", || run(root, &python, &command))
+}
+
+/// The environment's Python; the environment holds exactly what the requirements say.
+fn environment(root: &Path) -> Result<String> {
+    let folder = root.join("target/interop-venv");
+    let stamp = folder.join("installed-requirements.txt");
+    let wanted = std::fs::read_to_string(root.join(REQUIREMENTS))
+        .with_context(|| format!("cannot read {REQUIREMENTS}"))?;
+    let python = folder.join("bin/python");
+    if python.exists() && std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(text(&python));
+    }
+    install_needs(root)?;
+    // From nothing: packages of older requirements must not stay behind.
+    run(root, "python3", &["-m", "venv", "--clear", &text(&folder)])?;
+    run(root, &text(&python), &["-m", "pip", "install", "--quiet", "-r", REQUIREMENTS])?;
+    std::fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
+    Ok(text(&python))
+}
+
+fn install_needs(root: &Path) -> Result<()> {
+    let missing: Vec<&str> =
+        NEEDS.iter().filter(|need| !works(need.probe)).map(|need| need.package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if !works(&["apt-get", "--version"]) || !works(&["sh", "-c", "test \"$(id -u)\" = 0"]) {
+        bail!(
+            "the interop tests need Debian's packages {list} (or what they hold); install them and try again"
+        );
+    }
+    run(root, "apt-get", &["update", "-q"])?;
+    let mut install = vec!["install", "-q", "-y", "--no-install-recommends"];
+    install.extend(missing);
+    run(root, "apt-get", &install)?;
+    match NEEDS.iter().find(|need| !works(need.probe)) {
+        None => Ok(()),
+        Some(need) => bail!("{} is installed, and yet `{}` fails", need.package, need.probe.join(" ")),
+    }
+}
+
+fn works(probe: &[&str]) -> bool {
+    let Some((program, arguments)) = probe.split_first() else { return false };
+    Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn timed<T>(what: &str, step: impl FnOnce() -> Result<T>) -> Result<T> {
+    let start = Instant::now();
+    let result = step()?;
+    println!("xtask: interop: {what} took {:.1} s", start.elapsed().as_secs_f64());
+    Ok(result)
+}
