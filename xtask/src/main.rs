@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks to its terminal")]
 
 mod deny;
+mod docs;
 mod fuzz;
 mod interop;
 mod layers;
@@ -46,6 +47,12 @@ enum Task {
         /// One target; all of them where none is named.
         target: Option<String>,
     },
+    /// Write what is generated under `docs/`, and follow all links.
+    Docs {
+        /// Write nothing; fail where a page is not what the code says.
+        #[arg(long)]
+        check: bool,
+    },
     /// Check formatting, lints and layers, and run all tests.
     Test,
 }
@@ -56,6 +63,7 @@ fn main() -> Result<()> {
         Task::Layers => layers::check(&root()?),
         Task::Deny { advisories } => deny::deny(&root()?, advisories),
         Task::Fuzz { seconds, target } => fuzz::fuzz(&root()?, target.as_deref(), seconds),
+        Task::Docs { check } => docs::docs(&root()?, check),
         Task::Test => test(&root()?),
     }
 }
@@ -73,6 +81,7 @@ fn test(root: &Path) -> Result<()> {
     run(root, "cargo", &["test", "--workspace"])?;
     fuzz::replay(root)?;
     deny::deny(root, false)?;
+    docs::docs(root, true)?;
     interop::test(root, &[])
 }
 
