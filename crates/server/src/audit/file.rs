@@ -11,6 +11,9 @@
 mod reading;
 mod recovery;
 mod syncer;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,7 +64,7 @@ pub struct FileTrail {
     shared: Arc<Shared>,
     syncer: Option<Syncer>,
     /// Held for its lock.
-    _lock: std::fs::File,
+    _lock: segment::Lock,
 }
 
 #[derive(Debug)]

@@ -7,6 +7,9 @@
 //! Invariant: the chain's fields are found by position, and there is one way only to write them: a quotation mark
 //! inside a value is always escaped, so no value can imitate them.
 
+#[cfg(test)]
+mod tests;
+
 use std::io::Write as _;
 
 use chatelaine_core::audit::{Action, Event, LoggedChange, Outcome, Written};

@@ -14,12 +14,13 @@ pub mod file;
 pub mod format;
 pub mod scan;
 pub mod segment;
+#[cfg(test)]
+mod testing;
 pub mod verify;
 
 pub use file::{FileTrail, Options, Recovery};
-
 pub use scan::{histories, read_lines};
-pub use verify::{Finding, FindingKind, Progress, VerifyReport, verify};
+pub use verify::{Expected, Finding, FindingKind, Progress, VerifyReport, verify};
 
 use std::path::PathBuf;
 

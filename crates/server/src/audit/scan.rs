@@ -3,14 +3,16 @@
 //! [`LineReader`] cuts a segment into lines of bounded length; [`Chain`] follows the authenticators and stops at the
 //! first line that does not fit. What exactly was done to a trail that does not fit is for [`super::verify`] to say.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Take};
 use std::path::Path;
 
-use chatelaine_crypto::MacKey;
-
 use chatelaine_core::audit::{ChangeHistory, HistoryKey};
+use chatelaine_crypto::MacKey;
 
 use super::format::{ChangeOf, Line, MAX_LINE, parse_change};
 use super::segment::{self, Segment};

@@ -102,8 +102,21 @@ pub(super) fn prepare_folder(folder: &Path) -> Result<(), TrailError> {
     Ok(())
 }
 
-/// Takes the lock that keeps a second server off the trail, for as long as the file is held.
-pub(super) fn lock(folder: &Path) -> Result<File, TrailError> {
+/// The lock that keeps a second server off the trail, as long as it is held.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // To close it is not enough: a process just being started may still have a copy of the descriptor.
+        if let Err(error) = rustix::fs::flock(&self.0, rustix::fs::FlockOperation::Unlock) {
+            tracing::warn!(%error, "the lock of the audit trail could not be given back");
+        }
+    }
+}
+
+/// Takes the lock.
+pub(super) fn lock(folder: &Path) -> Result<Lock, TrailError> {
     let path = folder.join("lock");
     let file = OpenOptions::new()
         .create(true)
@@ -114,7 +127,7 @@ pub(super) fn lock(folder: &Path) -> Result<File, TrailError> {
         .open(&path)
         .map_err(TrailError::io("cannot open", &path))?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(TrailError::InUse(folder.to_path_buf())),
         Err(error) => Err(TrailError::io("cannot lock", &path)(error.into())),
     }
@@ -183,6 +196,10 @@ pub(super) struct Faults {
     pub(super) short_write: Option<usize>,
     pub(super) truncate: bool,
     pub(super) sync: bool,
+    /// The next sync tells that it began, and waits for a word to go on.
+    pub(super) hold_sync: Option<(std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>)>,
+    /// How many syncs there were.
+    pub(super) syncs: usize,
 }
 
 impl Appender {
@@ -222,8 +239,17 @@ impl Appender {
 
     pub(super) fn sync(&self) -> io::Result<()> {
         #[cfg(test)]
-        if self.faults.lock().sync {
-            return Err(io::Error::other("injected"));
+        {
+            let hold = self.faults.lock().hold_sync.take();
+            if let Some((began, go_on)) = hold {
+                let _ = began.send(());
+                let _ = go_on.recv();
+            }
+            let mut faults = self.faults.lock();
+            faults.syncs += 1;
+            if faults.sync {
+                return Err(io::Error::other("injected"));
+            }
         }
         self.file.sync_data()
     }

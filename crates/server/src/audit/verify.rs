@@ -8,6 +8,10 @@
 //! Nothing here needs the lock: a running server's trail can be verified.
 
 mod analysis;
+mod report;
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,81 +21,10 @@ use super::format::Line;
 use super::scan::{LineReader, Read, line_mac};
 use super::segment::{self, Segment};
 use super::{Head, LineMac, TrailError};
+pub use report::{Expected, Finding, FindingKind, Progress, VerifyReport};
 
 /// Most places a report tells apart; a trail with more is broken all over.
-const MAX_RUNS: usize = 10_000;
-
-/// What was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FindingKind {
-    /// The line's bytes are not those that were written.
-    Changed,
-    /// Lines are missing before this place, or at the end.
-    Removed,
-    /// The line stands after one with a higher number.
-    Reordered,
-    /// The line was never written here: a copy of another, or a forgery.
-    Inserted,
-    /// The file ends within a line.
-    Torn,
-    /// A whole segment, or the end of the one before, is missing.
-    MissingSegment,
-    /// The line cannot be read as one of a trail.
-    Unparsable,
-}
-
-/// One thing that is wrong, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// The name of the file.
-    pub segment: String,
-    /// The line in that file, counted from 1; for missing lines the one they should stand before.
-    pub line_number: u64,
-    /// The number of the line concerned, the first of several, where it is known.
-    pub seq: Option<u64>,
-    /// What was done.
-    pub kind: FindingKind,
-    /// The same in a sentence.
-    pub text: String,
-}
-
-/// How far the reading has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Bytes read.
-    pub bytes: u64,
-    /// Bytes there were when the reading began.
-    pub total_bytes: u64,
-    /// Lines read.
-    pub lines: u64,
-}
-
-/// What the reading found. The trail is intact where `findings` is empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifyReport {
-    /// How many lines there are.
-    pub lines: u64,
-    /// How many of them fit the line before.
-    pub verified: u64,
-    /// How many files.
-    pub segments: u64,
-    /// The number of the first line; more than 1 where older segments were archived.
-    pub first_seq: Option<u64>,
-    /// The number of the last line in the last file.
-    pub last_seq: Option<u64>,
-    /// That line's authenticator.
-    pub last_mac: Option<LineMac>,
-    /// What is wrong, in the order of files and lines.
-    pub findings: Vec<Finding>,
-}
-
-impl VerifyReport {
-    /// Whether nothing is wrong.
-    #[must_use]
-    pub fn is_intact(&self) -> bool {
-        self.findings.is_empty()
-    }
-}
+const MAX_RUNS: usize = 1000;
 
 /// Lines that follow one another, and the first of which does not follow the one before it in the file.
 #[derive(Debug)]
@@ -132,22 +65,24 @@ struct Walk<'a> {
     verified: u64,
     last: Option<Head>,
     first_seq: Option<u64>,
-    expected: Option<Head>,
+    expected: Expected,
     expected_seen: bool,
     key_ids: Vec<String>,
+    /// Segments that do not begin with the number in their name, and the one they begin with.
+    misnamed: Vec<(usize, u64)>,
 }
 
 /// Reads the whole trail and reports everything that is wrong with it.
 ///
-/// `expected` is a head kept elsewhere: with it, lines cut off the end and a trail replaced by another are found.
-/// Blocks on the disk. The trail may be in use.
+/// `on_progress` is called now and then, and at the end. Blocks on the disk. The trail may be in use; an expected head
+/// must then be older than the call.
 ///
 /// # Errors
 /// [`TrailError::Io`] where files cannot be read. A trail that does not verify is a report, no error.
 pub fn verify(
     folder: &Path,
     key: &MacKey,
-    expected: Option<Head>,
+    expected: &Expected,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<VerifyReport, TrailError> {
     let segments = segment::list(folder)?;
@@ -166,9 +101,10 @@ pub fn verify(
         verified: 0,
         last: None,
         first_seq: None,
-        expected,
+        expected: *expected,
         expected_seen: false,
         key_ids: Vec::new(),
+        misnamed: Vec::new(),
     };
     let mut bytes = 0_u64;
     for index in 0..segments.len() {
@@ -230,7 +166,35 @@ impl Walk<'_> {
                 break;
             }
         }
+        if number == 0 {
+            self.empty(index, segment.first_seq);
+        }
         Ok(before.saturating_add(reader.offset))
+    }
+
+    /// A segment without lines is the newest one of a server that stopped right after it had begun it.
+    fn empty(&mut self, index: usize, first_seq: u64) {
+        let before = self.expected.first_seq.saturating_sub(1);
+        let highest = self.runs.iter().map(|run| run.last_seq).fold(before, u64::max);
+        let next = highest.saturating_add(1);
+        if first_seq > next {
+            let last = first_seq.saturating_sub(1);
+            self.find(
+                index,
+                1,
+                Some(next),
+                FindingKind::Removed,
+                format!("the file has no line; by its name numbers {next} to {last} should stand before it"),
+            );
+        } else if first_seq < next {
+            self.find(
+                index,
+                1,
+                Some(first_seq),
+                FindingKind::Changed,
+                format!("the file has no line; by its name it should begin with number {first_seq}"),
+            );
+        }
     }
 
     fn line(&mut self, index: usize, number: u64, bytes: &[u8]) {
@@ -258,6 +222,9 @@ impl Walk<'_> {
             return;
         };
         self.note(&line);
+        if starts_segment && line.seq != name_seq {
+            self.misnamed.push((index, line.seq));
+        }
         let start = if starts_segment { line.start() } else { None };
         if let Some((_, key_id)) = start
             && !self.key_ids.iter().any(|known| known == key_id)
@@ -313,7 +280,7 @@ impl Walk<'_> {
     fn note(&mut self, line: &Line<'_>) {
         self.first_seq.get_or_insert(line.seq);
         self.last = Some(Head { seq: line.seq, mac: line.mac });
-        if let Some(expected) = self.expected
+        if let Some(expected) = self.expected.head
             && expected == (Head { seq: line.seq, mac: line.mac })
         {
             self.expected_seen = true;
@@ -330,15 +297,10 @@ impl Walk<'_> {
             self.findings.clear();
             let keys =
                 if self.key_ids.is_empty() { "(none named)".to_owned() } else { self.key_ids.join(", ") };
-            self.find(
-                0,
-                1,
-                self.first_seq,
-                FindingKind::Changed,
-                format!(
-                    "no line of the trail verifies: the key given is not the one it was written under, {keys}"
-                ),
-            );
+            self.find(0, 1, self.first_seq, FindingKind::Changed, format!(
+                "no line of the trail verifies: the key given is not the one it was written under, {keys}, or every \
+                 line was changed"
+            ));
         } else {
             if self.runs.len() > MAX_RUNS {
                 let (index, line) = self.runs.last().map_or((0, 1), |run| (run.segment, run.line_number));
@@ -357,7 +319,7 @@ impl Walk<'_> {
         }
         let order = |name: &str| self.segments.iter().position(|segment| segment.name() == name);
         let mut findings = std::mem::take(&mut self.findings);
-        findings.sort_by_key(|finding| (order(&finding.segment), finding.line_number));
+        findings.sort_by_cached_key(|finding| (order(&finding.segment), finding.line_number));
         VerifyReport {
             lines: self.lines,
             verified: self.verified,
@@ -370,7 +332,7 @@ impl Walk<'_> {
     }
 
     fn compare_expected(&mut self) {
-        let Some(expected) = self.expected.filter(|expected| expected.seq > 0) else { return };
+        let Some(expected) = self.expected.head.filter(|expected| expected.seq > 0) else { return };
         let index = self.segments.len().saturating_sub(1);
         let line = self.runs.last().map_or(1, |run| run.line_number.saturating_add(run.lines));
         let last_seq = self.runs.iter().map(|run| run.last_seq).max().unwrap_or(0);
@@ -385,7 +347,7 @@ impl Walk<'_> {
             );
         } else if !self.expected_seen && self.first_seq.is_some_and(|first| expected.seq >= first) {
             self.find(index, line, Some(expected.seq), FindingKind::Changed, format!(
-                "number {} is not the line that was noted elsewhere: it was changed, or the trail replaced",
+                "number {} is not here as it was noted elsewhere: it was changed or removed, or the trail replaced",
                 expected.seq
             ));
         }

@@ -188,7 +188,7 @@ impl Walk<'_> {
             .map(|(run, _)| (run.first_seq, run.last_seq))
             .collect();
         present.sort_unstable();
-        let mut next = self.segments.first().map_or(1, |segment| segment.first_seq);
+        let mut next = self.expected.first_seq;
         let mut gaps = BTreeMap::new();
         for (first, last) in present {
             if first > next {
@@ -214,7 +214,13 @@ impl Walk<'_> {
             } else {
                 format!("numbers {first} to {last} are missing")
             };
-            let (kind, cause) = if run.starts_segment && run.segment > 0 {
+            let (kind, cause) = if run.starts_segment && run.segment == 0 {
+                (
+                    FindingKind::MissingSegment,
+                    ": older segments were archived or removed; if they were archived, name the number the trail \
+                     begins with",
+                )
+            } else if run.starts_segment {
                 (
                     FindingKind::MissingSegment,
                     ": a segment was removed, or lines at the end of the one before",
@@ -250,27 +256,16 @@ impl Walk<'_> {
 
     /// A segment under another's name, where nothing else is wrong with it.
     fn compare_names(&mut self) {
-        let mut seen = None;
-        for at in 0..self.runs.len() {
-            let Some(run) = self.runs.get(at) else { continue };
-            let (index, first_seq) = (run.segment, run.first_seq);
-            if !run.starts_segment || seen == Some(index) {
-                continue;
-            }
-            seen = Some(index);
+        for (index, first_seq) in std::mem::take(&mut self.misnamed) {
             let Some(segment) = self.segments.get(index) else { continue };
-            let name = segment.name();
-            if segment.first_seq != first_seq && !self.findings.iter().any(|finding| finding.segment == name)
-            {
+            let (name, named) = (segment.name(), segment.first_seq);
+            if !self.findings.iter().any(|finding| finding.segment == name) {
                 self.find(
                     index,
                     1,
                     Some(first_seq),
                     FindingKind::Changed,
-                    format!(
-                        "the file begins with number {first_seq}, its name says {}: it was renamed",
-                        self.segments.get(index).map_or(0, |segment| segment.first_seq)
-                    ),
+                    format!("the file begins with number {first_seq}, its name says {named}: it was renamed"),
                 );
             }
         }

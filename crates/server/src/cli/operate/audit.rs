@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{failed, load};
-use crate::audit::{Head, VerifyReport, format, verify};
+use crate::audit::{Expected, Head, VerifyReport, format, verify};
 use crate::cli::{Exit, Failure, Format, Global, Terminal};
 use crate::config::Config;
 use crate::{checkpoint, startup};
@@ -35,6 +35,9 @@ enum Command {
         /// A head of the trail that was kept elsewhere, as an earlier run printed it
         #[arg(long, value_name = "NUMBER:MAC")]
         head: Option<String>,
+        /// The number the trail begins with, where older files were archived
+        #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+        first: u64,
     },
 }
 
@@ -53,7 +56,7 @@ pub(crate) async fn run(
     global: &Global,
     terminal: &mut Terminal,
 ) -> Result<Exit, Failure> {
-    let Command::Verify { head } = arguments.command;
+    let Command::Verify { head, first } = arguments.command;
     let config = load(global, terminal)?;
     let given = head.as_deref().map(parse_head).transpose()?;
     let folder = config.audit_path();
@@ -72,7 +75,7 @@ pub(crate) async fn run(
     let shown = bar.clone();
     let expected = given.or(noted);
     let report = tokio::task::spawn_blocking(move || {
-        verify(&folder, &key, expected, &mut |progress| {
+        verify(&folder, &key, &Expected { first_seq: first, head: expected }, &mut |progress| {
             shown.set_length(progress.total_bytes);
             shown.set_position(progress.bytes);
         })

@@ -11,7 +11,7 @@ use chatelaine_core::store::Store as _;
 use chatelaine_store::EmbeddedStore;
 use serde_json::json;
 
-use super::{control, load};
+use super::{any_beginning, control, load};
 use crate::cli::{Exit, Failure, Format, Global, Terminal};
 use crate::config::Config;
 use crate::http::TlsSettings;
@@ -196,8 +196,10 @@ async fn storage(config: &Config) -> Vec<Row> {
     }
     let (folder, key) = (config.audit_path(), Arc::new(keyring.audit_key()));
     if folder.is_dir() {
-        let verified =
-            tokio::task::spawn_blocking(move || audit::verify(&folder, &key, head, &mut |_| {})).await;
+        let verified = tokio::task::spawn_blocking(move || {
+            audit::verify(&folder, &key, &any_beginning(head), &mut |_| {})
+        })
+        .await;
         rows.push(row(
             "audit",
             match verified {

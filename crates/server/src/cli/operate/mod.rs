@@ -15,6 +15,7 @@ pub(super) mod store;
 use chatelaine_core::check::Knowledge;
 
 use super::{Exit, Failure, Global, Terminal};
+use crate::audit::{Expected, Head};
 use crate::config::{Config, Sources};
 
 /// The configuration, from the file, the environment and the command line.
@@ -33,6 +34,11 @@ pub(super) fn load(global: &Global, terminal: &Terminal) -> Result<Config, Failu
 fn failed(error: impl Into<anyhow::Error>) -> Failure {
     let error: anyhow::Error = error.into();
     Failure::new(Exit::Failed, format!("{error:#}"))
+}
+
+/// Where it is not the point whether older segments of the trail were archived.
+const fn any_beginning(head: Option<Head>) -> Expected {
+    Expected { first_seq: u64::MAX, head }
 }
 
 /// Whether the trail goes back to the beginning.

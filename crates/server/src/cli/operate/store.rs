@@ -9,7 +9,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::reading::ReadTrail;
-use super::{failed, knowledge, load};
+use super::{any_beginning, failed, knowledge, load};
 use crate::audit;
 use crate::cli::{Exit, Failure, Format, Global, Terminal};
 use crate::config::Config;
@@ -104,10 +104,11 @@ async fn run_check(config: &Config, file: PathBuf, terminal: &mut Terminal) -> R
     let (folder, key) = (config.audit_path(), Arc::new(keyring.audit_key()));
     let head = checkpoint::read_from(&store, &keyring).await.map_err(failed)?;
     let (path, mac) = (folder.clone(), Arc::clone(&key));
-    let verified = tokio::task::spawn_blocking(move || audit::verify(&path, &mac, head, &mut |_| {}))
-        .await
-        .map_err(failed)?
-        .map_err(failed)?;
+    let verified =
+        tokio::task::spawn_blocking(move || audit::verify(&path, &mac, &any_beginning(head), &mut |_| {}))
+            .await
+            .map_err(failed)?
+            .map_err(failed)?;
     let mut report = if verified.is_intact() {
         let trail = ReadTrail { folder, key };
         let mut progress = Progress::new(terminal);
