@@ -12,8 +12,10 @@ pub type Target = fn(&[u8]);
 
 /// All targets by name. Each has a folder of seeds of the same name.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("configuration", targets::server::configuration),
     ("envelope", targets::crypto::envelope),
     ("envelope_change", targets::crypto::envelope_change),
+    ("json_body", targets::server::json_body),
     ("master_key_file", targets::seal::master_key_file),
     ("policy_expression", targets::policy::expression),
     ("policy_file", targets::policy::file),

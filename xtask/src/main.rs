@@ -3,6 +3,7 @@
 //! break a parser, `cargo xtask deny` checks licences.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks to its terminal")]
 
+mod bench;
 mod deny;
 mod docs;
 mod fuzz;
@@ -47,6 +48,18 @@ enum Task {
         /// One target; all of them where none is named.
         target: Option<String>,
     },
+    /// Measure the server under load, as ratios to a null route.
+    Bench {
+        /// Rounds, of which the medians count.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Seconds for each figure in a round.
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+        /// Keys to put for the second half; 0 leaves it out.
+        #[arg(long, default_value_t = 1_000_000)]
+        keys: u64,
+    },
     /// Write what is generated under `docs/`, and follow all links.
     Docs {
         /// Write nothing; fail where a page is not what the code says.
@@ -63,6 +76,7 @@ fn main() -> Result<()> {
         Task::Layers => layers::check(&root()?),
         Task::Deny { advisories } => deny::deny(&root()?, advisories),
         Task::Fuzz { seconds, target } => fuzz::fuzz(&root()?, target.as_deref(), seconds),
+        Task::Bench { rounds, seconds, keys } => bench::bench(&root()?, rounds, seconds, keys),
         Task::Docs { check } => docs::docs(&root()?, check),
         Task::Test => test(&root()?),
     }

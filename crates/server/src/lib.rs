@@ -10,6 +10,9 @@ pub mod audit;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod identity;
 pub mod platform;

@@ -4,6 +4,7 @@ pub(crate) mod crypto;
 pub(crate) mod policy;
 pub(crate) mod record;
 pub(crate) mod seal;
+pub(crate) mod server;
 
 /// Takes the first `N` bytes as choices; the rest is the input proper.
 fn choices<const N: usize>(input: &[u8]) -> Option<([u8; N], &[u8])> {

@@ -2,7 +2,7 @@
 //!
 //! The trail is read once, in the order of the files. As long as each line's authenticator fits the line before it, the
 //! lines form a *run*. Where one does not fit, a new run begins, and only its first line and its end are remembered.
-//! When all is read the runs are put together again by [`analysis`]: a run whose first line fits the end of another run
+//! When all is read the runs are put together again by `analysis`: a run whose first line fits the end of another run
 //! was moved; one that fits none although its number follows was changed; numbers that no run has were removed.
 //!
 //! Nothing here needs the lock: a running server's trail can be verified.

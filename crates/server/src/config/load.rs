@@ -82,6 +82,11 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
         let path: Vec<String> = path.trim().split('.').map(str::to_owned).collect();
         set(&mut table, &path, value).ok_or_else(wrong)?;
     }
+    finish(table)
+}
+
+/// The settings of a table, checked.
+pub(crate) fn finish(table: toml::Table) -> Result<Config, ConfigError> {
     let config: Config = serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|error| {
         let setting = error.path().to_string();
         let problem = error.inner().to_string();
@@ -111,7 +116,7 @@ fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
 ///
 /// # Errors
 /// The parser's words, with the line.
-pub(super) fn parse(text: &str) -> Result<toml::Table, String> {
+pub(crate) fn parse(text: &str) -> Result<toml::Table, String> {
     text.parse().map_err(|error: toml::de::Error| error.to_string().trim_end().to_owned())
 }
 

@@ -5,7 +5,7 @@
 //! setting's path, and reads secrets only from files that the settings name.
 
 mod check;
-mod load;
+pub(crate) mod load;
 mod reference;
 #[cfg(test)]
 mod tests;

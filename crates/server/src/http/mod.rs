@@ -3,7 +3,7 @@
 //! Owns the only place where a request becomes a call of the manager. Invariants: every answer has a request id; every
 //! wait has a limit; an error never says more than the caller may know ([`error`]).
 
-mod body;
+pub(crate) mod body;
 mod caller;
 mod context;
 pub mod control;

@@ -42,7 +42,7 @@ pub(super) async fn histories(
 }
 
 /// Reads all segments, up to the given end, verified, and sends the changes they tell of.
-fn read(
+pub(super) fn read(
     shared: &Shared,
     until: &Until,
     head: Head,

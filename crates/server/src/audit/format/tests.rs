@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::audit::scan::line_mac;
-use crate::audit::testing::{NOON, OBSERVER, change, key, read};
+use crate::audit::testing::{OBSERVER, change, key, read};
 
 const PREVIOUS: LineMac = [0xab; 32];
 
@@ -105,15 +105,21 @@ proptest! {
     }
 }
 
+/// The example of the manual is a true line, under the key of these tests.
 #[test]
-fn printing_the_example() {
-    let mut event = change(Action::Delete, Outcome::Pending, "6f1c7a0e-3b52-4a53-9a54-0f6c1f5be1a7", 3);
-    event.id = SecretId::parse("c0a5e6d2-51f4-4d0e-8f3b-7a9d2c6e4b18").unwrap();
-    event.initiator.user = "8b0e7d1c4f6a4c0f9d3e2a1b5c6d7e8f".to_owned();
-    event.initiator.project = Some("1f2e3d4c5b6a79880716253443526170".to_owned());
-    event.written =
-        Some(Written { version: Version::new(3), digest: "5d41c86aa2f19c03be77e01f64a3d9b2".to_owned() });
-    event.request_id = Some("req-2d9f4b61-0c3e-4f7a-9b58-e6a1d0c7f342".to_owned());
-    event.time = NOON;
-    std::fs::write("/tmp/audit-example.txt", line(&event, 4213, true)).unwrap();
+fn the_documented_line_verifies() {
+    let page = include_str!("../../../../../docs/admin/audit.md");
+    let lines: Vec<&str> = page.lines().filter(|line| line.starts_with("{\"typeURI\"")).collect();
+    let [example] = lines[..] else { panic!("{} examples", lines.len()) };
+    let found = Line::parse(example.as_bytes()).unwrap();
+    let (previous, key_id) = found.start().unwrap();
+    assert_eq!((found.seq, key_id), (4213, "master-1"));
+    assert!(key().verify(&[&previous, found.authenticated], &found.mac));
+    assert_eq!(parse_change(example.as_bytes()).unwrap().unwrap().change.action, Action::Delete);
+    // Every field is explained.
+    for field in
+        ["typeURI", "eventType", "eventTime", "initiator", "observer", "requestid", "previous", "reason"]
+    {
+        assert!(page.contains(&format!("`{field}")), "{field}");
+    }
 }

@@ -5,9 +5,10 @@
 //!
 //! Invariants: a good token is believed for `cache_seconds` at most and never past its expiry (T-TOKEN-EXPIRED), so a
 //! revoked one lives no longer than that (T-TOKEN-REVOKED); no failure to get an answer is remembered as a refusal; for
-//! one token at most one question is under way, for all tokens together at most [`CONCURRENT_QUESTIONS`]; nobody waits
-//! longer than the timeout. Age is judged by the given clock and, within the caches, by the monotonic one as well, so
-//! that neither a clock set back nor a machine put to sleep makes an answer last longer.
+//! one token at most one question is under way, for all tokens together at most [`CONCURRENT_QUESTIONS`]; at most
+//! [`CALLERS_WAITING`] callers wait, and none longer than the timeout. Age is judged by the given clock and, within the
+//! caches, by the monotonic one as well, so that neither a clock set back nor a machine put to sleep makes an answer
+//! last longer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,6 +32,8 @@ use super::super::{Counters, lower_case_roles};
 
 /// Questions to Keystone at the same time.
 pub(super) const CONCURRENT_QUESTIONS: usize = 32;
+/// Callers that wait for an answer at the same time, in line or for one that is under way.
+pub(super) const CALLERS_WAITING: usize = 4096;
 /// Refused tokens that are remembered.
 const REFUSED_ENTRIES: u64 = 4096;
 
@@ -43,6 +46,7 @@ pub(super) struct Validated {
     pub(super) identity: Arc<Identity>,
     pub(super) application_credential: Option<ApplicationCredential>,
     asked_at: Timestamp,
+    /// How long it is believed, from then on.
     keep: Duration,
 }
 
@@ -108,6 +112,7 @@ pub(super) struct Validator {
     keep_refused: Duration,
     timeout: Duration,
     questions: Semaphore,
+    waiting: Arc<Semaphore>,
     counts: Counts,
     /// The last question had no answer; for one line in the log at each change.
     failing: AtomicBool,
@@ -125,6 +130,7 @@ impl Validator {
             keep_refused,
             timeout: Duration::from_secs(settings.timeout),
             questions: Semaphore::new(CONCURRENT_QUESTIONS),
+            waiting: Arc::new(Semaphore::new(CALLERS_WAITING)),
             counts: Counts::default(),
             failing: AtomicBool::new(false),
         }
@@ -168,11 +174,18 @@ impl Validator {
             count(&self.counts.negative_hits);
             return Err(failure);
         }
+        let Ok(place) = Arc::clone(&self.waiting).try_acquire_owned() else {
+            return Err(Failure::Unavailable("too many callers wait for Keystone already".to_owned()));
+        };
         count(&self.counts.misses);
         // The question outlives a caller that goes away: others may wait for the same answer, and an answer that is
         // paid for is worth keeping.
         let (this, token) = (Arc::clone(self), SecretText::new(token.expose()));
-        let question = tokio::spawn(async move { this.ask_once(key, &token).await });
+        let question = tokio::spawn(async move {
+            let answer = this.ask_once(key, &token).await;
+            drop(place);
+            answer
+        });
         let broken_off = |_| Err(Failure::Unavailable("the question was broken off".to_owned()));
         let validated = question.await.unwrap_or_else(broken_off)?;
         // The answer may be another caller's, and it may have been long in coming.
@@ -290,10 +303,50 @@ impl Validator {
         }
     }
 
+    /// How long the cache keeps a token that is in it.
+    #[cfg(test)]
+    pub(super) async fn kept_for(&self, token: &str) -> Option<Duration> {
+        let key = (token::digest(&SecretText::new(token)), false);
+        self.good.get(&key).await.map(|validated| validated.keep)
+    }
+
     /// Brings the caches' own bookkeeping up to date, so that counts are exact.
     #[cfg(test)]
     pub(super) async fn settle(&self) {
         self.good.run_pending_tasks().await;
         self.refused.run_pending_tasks().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn validated(lives: u64, keep: u64) -> Validated {
+        let expires_at = Some(Timestamp::EPOCH.plus(Duration::from_secs(lives)));
+        Validated {
+            identity: Arc::new(Identity { expires_at, ..Identity::default() }),
+            application_credential: None,
+            asked_at: Timestamp::EPOCH,
+            keep: Duration::from_secs(keep),
+        }
+    }
+
+    /// T-TOKEN-EXPIRED: the end of a token and the end of its time here each end it.
+    #[test]
+    fn whichever_end_comes_first_counts() {
+        let at = |seconds| Timestamp::EPOCH.plus(Duration::from_secs(seconds));
+        for entry in [validated(60, 300), validated(300, 60)] {
+            assert!(entry.is_fresh(at(59)) && !entry.is_fresh(at(60)));
+        }
+    }
+
+    /// The caches' own monotonic clock ends an entry as well, also one that a later answer replaces.
+    #[test]
+    fn entries_lapse_in_the_cache_itself() {
+        let (key, entry, now) = (([0; 32], false), Arc::new(validated(60, 60)), Instant::now());
+        let keep = Some(Duration::from_secs(60));
+        assert_eq!(Lapse.expire_after_create(&key, &entry, now), keep);
+        assert_eq!(Lapse.expire_after_update(&key, &entry, now, Some(Duration::from_secs(1))), keep);
     }
 }

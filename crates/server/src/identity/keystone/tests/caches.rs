@@ -1,6 +1,6 @@
 //! What is remembered, for how long, and what is not.
 
-use super::super::validator::CONCURRENT_QUESTIONS;
+use super::super::validator::{CALLERS_WAITING, CONCURRENT_QUESTIONS};
 use super::*;
 
 fn unavailable(result: &Result<Caller, AuthenticationError>) -> bool {
@@ -78,6 +78,7 @@ async fn no_token_is_believed_past_its_expiry() {
     let bench = Bench::new().await;
     bench.fake.issue("user", 60, |_| ());
     bench.ask("user", None).await.unwrap();
+    assert_eq!(bench.inner().validator.kept_for("user").await, Some(Duration::from_secs(60)));
     bench.advance(59);
     bench.ask("user", None).await.unwrap();
     assert_eq!(bench.fake.asked(), 1);
@@ -185,6 +186,40 @@ async fn a_flood_of_bad_tokens_does_no_harm() {
     }
     assert_eq!(bench.fake.asked(), asked, "both are still remembered");
     assert_eq!(bench.identities.counters().entries, 2);
+}
+
+/// However many ask, a bounded number waits; the rest is sent away at once, and nothing is lost for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_line_of_those_who_wait_has_an_end() {
+    let bench = Bench::with(|settings| settings.timeout = 60).await;
+    bench.fake.issue("known", 600, |_| ());
+    bench.ask("known", None).await.unwrap();
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    bench.fake.set(Mode::Gated(Arc::clone(&gate)));
+    let waiting: Vec<_> = (0..CALLERS_WAITING)
+        .map(|number| {
+            let identities = Arc::clone(&bench.identities);
+            tokio::spawn(async move { ask(&identities, &format!("bad-{number}"), None, "GET", "/").await })
+        })
+        .collect();
+    let all = u64::try_from(CALLERS_WAITING).unwrap() + 1;
+    until("all wait", || bench.identities.counters().misses == all).await;
+    let error = bench.ask("one-more", None).await.unwrap_err();
+    let AuthenticationError::Unavailable { reason, .. } = &error else { panic!("{error:?}") };
+    assert!(reason.contains("too many"), "{reason}");
+    bench.ask("known", None).await.expect("whoever is known does not wait");
+    // Going away does not make room: the questions are still to be asked.
+    for caller in &waiting {
+        caller.abort();
+    }
+    assert!(unavailable(&bench.ask("one-more", None).await));
+    gate.add_permits(CALLERS_WAITING + 1);
+    for caller in waiting {
+        assert!(caller.await.is_err());
+    }
+    let upstream = || bench.identities.counters().upstream_validations;
+    until("the line is gone", || upstream() == all && bench.fake.under_way() == 0).await;
+    assert_eq!(bench.refusal("bad-0", None).await, "the token is not valid");
 }
 
 /// Whoever goes away does not take the others' answer along.
