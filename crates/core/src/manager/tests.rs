@@ -286,3 +286,23 @@ async fn notes_are_kept_and_replaced() {
     house.manager.set_note("other", b"x").await.unwrap();
     assert!(house.manager.note("head").await.unwrap().unwrap().ct_eq(b"two"));
 }
+
+/// T-NETWORK: from outside the allowed networks nothing is released, nor to an address that is not known.
+#[tokio::test]
+async fn networks_are_held_to() {
+    let house = house().await;
+    let from = |address: Option<&str>| {
+        let inside = caller("cinder", &["service"]);
+        let address = address.map(|address| address.parse().unwrap());
+        Caller::authenticated(Arc::new(inside.identity().clone()), None, address, RequestId::random())
+    };
+    let id = house.manager.put(&from(None), None, new_key(b"key")).await.unwrap().id;
+    let networks = vec!["10.1.0.0/16".parse().unwrap()];
+    let config = PolicyConfig { networks, ..PolicyConfig::default() };
+    house.manager.set_policy(Policy::build(&BTreeMap::new(), config).unwrap().0);
+    assert!(house.manager.get(&from(Some("10.1.2.3")), id, false).await.is_ok());
+    for outside in [Some("10.2.0.1"), Some("::1"), None] {
+        let refused = house.manager.get(&from(outside), id, false).await.unwrap_err();
+        assert!(matches!(refused, Error::Forbidden { .. }), "{outside:?}: {refused}");
+    }
+}

@@ -121,10 +121,13 @@ impl Policy {
     /// # Errors
     /// [`Error::Forbidden`] with the condition that failed.
     pub fn admit(&self, caller: &Caller) -> Result<()> {
-        if let Some(address) = caller.address()
-            && !self.config.networks.is_empty()
-            && !self.config.networks.iter().any(|network| network.contains(&address))
-        {
+        let networks = &self.config.networks;
+        // An address that is not known is in no network.
+        let inside =
+            caller.address().is_some_and(|address| networks.iter().any(|network| network.contains(&address)));
+        if !networks.is_empty() && !inside {
+            let address =
+                caller.address().map_or_else(|| "unknown".to_owned(), |address| address.to_string());
             return Err(Error::Forbidden {
                 reason: format!("address {address} is outside the networks this service may be used from"),
             });
