@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt as _;
@@ -55,7 +55,7 @@ pub async fn serve(
 ) {
     let patience = Duration::from_secs(config.client_timeout_seconds);
     let places = Arc::new(Semaphore::new(config.max_connections));
-    let graceful = Arc::new(GracefulShutdown::new());
+    let graceful = GracefulShutdown::new();
     let builder = Arc::new(builder(patience));
     tokio::pin!(stop);
     loop {
@@ -73,7 +73,7 @@ pub async fn serve(
             Ok((stream, address)) => {
                 let connection = Connection {
                     builder: Arc::clone(&builder),
-                    graceful: Arc::clone(&graceful),
+                    watcher: graceful.watcher(),
                     router: router.clone(),
                     tls: tls.as_ref().map(|tls| tls.current()),
                     patience,
@@ -89,7 +89,6 @@ pub async fn serve(
         }
     }
     drop(listener);
-    let Ok(graceful) = Arc::try_unwrap(graceful).map_err(drop_handshakes) else { return };
     let limit = Duration::from_secs(config.shutdown_seconds);
     if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
         tracing::warn!(
@@ -97,10 +96,6 @@ pub async fn serve(
             "requests were still running when their time to finish was over"
         );
     }
-}
-
-fn drop_handshakes(graceful: Arc<GracefulShutdown>) {
-    drop(graceful);
 }
 
 fn builder(patience: Duration) -> Builder<TokioExecutor> {
@@ -130,7 +125,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 struct Connection {
     builder: Arc<Builder<TokioExecutor>>,
-    graceful: Arc<GracefulShutdown>,
+    watcher: Watcher,
     router: Router,
     tls: Option<Arc<rustls::ServerConfig>>,
     patience: Duration,
@@ -158,14 +153,13 @@ impl Connection {
     where
         S: Read + Write + Unpin + Send + 'static,
     {
-        let Self { builder, graceful, router, place, .. } = self;
+        let Self { builder, watcher, router, place, .. } = self;
         let service = router.map_request(move |mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(Peer(address));
             request.map(axum::body::Body::new)
         });
         let service = hyper_util::service::TowerToHyperService::new(service);
-        let watched = graceful.watch(builder.serve_connection(stream, service).into_owned());
-        drop(graceful);
+        let watched = watcher.watch(builder.serve_connection(stream, service).into_owned());
         if let Err(error) = watched.await {
             tracing::debug!(%address, error = %error, "connection ended");
         }
