@@ -41,6 +41,17 @@ impl ApiError {
         Self { field: Some(field), ..Self::new(StatusCode::BAD_REQUEST, message) }
     }
 
+    /// 500, a defect of ours; what it is goes to the log.
+    pub(crate) fn failed(detail: impl Into<String>) -> Self {
+        Self {
+            detail: Some(detail.into()),
+            ..Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the key manager failed; give the operator the request id",
+            )
+        }
+    }
+
     /// 503, to be tried again.
     pub(crate) fn unavailable(
         message: impl Into<String>,
@@ -112,13 +123,7 @@ impl From<Error> for ApiError {
                     "what is stored here is damaged and was not released; give the operator the request id",
                 )
             },
-            Error::Internal(_) => Self {
-                detail: Some(detail),
-                ..Self::new(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "the key manager failed; give the operator the request id",
-                )
-            },
+            Error::Internal(_) => Self::failed(detail),
         }
     }
 }

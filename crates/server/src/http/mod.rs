@@ -174,14 +174,7 @@ async fn wrong_method(method: Method) -> ApiError {
 /// A panic is a defect: the request fails, the server goes on, the log has the place (by the panic hook).
 fn panicked(_: Box<dyn std::any::Any + Send>) -> axum::response::Response {
     use axum::response::IntoResponse as _;
-    ApiError {
-        detail: Some("a panic, reported above".to_owned()),
-        ..ApiError::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the key manager failed; give the operator the request id",
-        )
-    }
-    .into_response()
+    ApiError::failed("a panic, reported above").into_response()
 }
 
 /// The type of a JSON answer that is written by hand.

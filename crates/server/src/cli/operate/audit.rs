@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{failed, load};
+use super::{blocking, failed, load};
 use crate::audit::{Expected, Head, VerifyReport, format, verify};
 use crate::cli::{Exit, Failure, Format, Global, Terminal};
 use crate::config::Config;
@@ -74,15 +74,13 @@ pub(crate) async fn run(
     };
     let shown = bar.clone();
     let expected = given.or(noted);
-    let report = tokio::task::spawn_blocking(move || {
+    let report = blocking(move || {
         verify(&folder, &key, &Expected { first_seq: first, head: expected }, &mut |progress| {
             shown.set_length(progress.total_bytes);
             shown.set_position(progress.bytes);
         })
     })
-    .await
-    .map_err(failed)?
-    .map_err(failed)?;
+    .await?;
     bar.finish_and_clear();
     print(&report, expected, terminal)?;
     Ok(if report.is_intact() { Exit::Done } else { Exit::Failed })

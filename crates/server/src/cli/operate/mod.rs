@@ -30,6 +30,15 @@ pub(super) fn load(global: &Global, terminal: &Terminal) -> Result<Config, Failu
     })
 }
 
+/// Work on files, as a command does it.
+async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, Failure>
+where
+    T: Send + 'static,
+    E: Into<anyhow::Error> + Send + 'static,
+{
+    tokio::task::spawn_blocking(work).await.map_err(failed)?.map_err(failed)
+}
+
 /// An error of the server's side as a failure of a command.
 fn failed(error: impl Into<anyhow::Error>) -> Failure {
     let error: anyhow::Error = error.into();

@@ -9,7 +9,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::reading::ReadTrail;
-use super::{any_beginning, failed, knowledge, load};
+use super::{any_beginning, blocking, failed, knowledge, load};
 use crate::audit;
 use crate::cli::{Exit, Failure, Format, Global, Terminal};
 use crate::config::Config;
@@ -63,10 +63,7 @@ pub(crate) async fn run(
         Command::Backup { file: to } => {
             let to = terminal.working_folder.join(to);
             let target = to.clone();
-            tokio::task::spawn_blocking(move || chatelaine_store::embedded::backup(&file, &target))
-                .await
-                .map_err(failed)?
-                .map_err(failed)?;
+            blocking(move || chatelaine_store::embedded::backup(&file, &target)).await?;
             match terminal.format {
                 Format::Json => terminal.json(&json!({ "file": to }))?,
                 Format::Table => terminal.write(format!("copied to {}\n", to.display()).as_bytes())?,
@@ -92,23 +89,13 @@ pub(super) fn file_of(config: &Config) -> Result<PathBuf, Failure> {
 async fn run_check(config: &Config, file: PathBuf, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let keyring = startup::existing_keyring(config).map_err(failed)?;
     let path = file.clone();
-    let damage = tokio::task::spawn_blocking(move || chatelaine_store::embedded::integrity(&path))
-        .await
-        .map_err(failed)?
-        .map_err(failed)?;
+    let damage = blocking(move || chatelaine_store::embedded::integrity(&path)).await?;
     let path = file.clone();
-    let store = tokio::task::spawn_blocking(move || EmbeddedStore::open_read_only(&path))
-        .await
-        .map_err(failed)?
-        .map_err(failed)?;
+    let store = blocking(move || EmbeddedStore::open_read_only(&path)).await?;
     let (folder, key) = (config.audit_path(), Arc::new(keyring.audit_key()));
     let head = checkpoint::read_from(&store, &keyring).await.map_err(failed)?;
     let (path, mac) = (folder.clone(), Arc::clone(&key));
-    let verified =
-        tokio::task::spawn_blocking(move || audit::verify(&path, &mac, &any_beginning(head), &mut |_| {}))
-            .await
-            .map_err(failed)?
-            .map_err(failed)?;
+    let verified = blocking(move || audit::verify(&path, &mac, &any_beginning(head), &mut |_| {})).await?;
     let mut report = if verified.is_intact() {
         let trail = ReadTrail { folder, key };
         let mut progress = Progress::new(terminal);

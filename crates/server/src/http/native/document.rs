@@ -4,7 +4,7 @@ use axum::response::Response;
 use chatelaine_api as api;
 use chatelaine_core::manager::Description;
 use chatelaine_core::secret::{RevocationReason, Scope, Secret, State};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, header};
 use zeroize::Zeroizing;
 
 use super::super::error::ApiError;
@@ -98,13 +98,7 @@ pub(super) fn released(description: Description, secret: &Secret) -> Result<Resp
     // Metadata is bounded (names, attributes), the key string grows by a third: no reallocation leaves a copy behind.
     let room = secret.payload().len().saturating_mul(2).saturating_add(32 * 1024);
     let mut json = Zeroizing::new(Vec::with_capacity(room));
-    serde_json::to_writer(&mut *json, &document).map_err(|error| ApiError {
-        detail: Some(error.to_string()),
-        ..ApiError::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the key manager failed; give the operator the request id",
-        )
-    })?;
+    serde_json::to_writer(&mut *json, &document).map_err(|error| ApiError::failed(error.to_string()))?;
     let mut response = Response::new(axum::body::Body::from(bytes::Bytes::from_owner(json)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)

@@ -26,28 +26,27 @@ use super::App;
 use super::body;
 use super::caller::Authenticated;
 use super::error::ApiError;
+use super::limits::Slot;
 
 /// Names that are too long to be ids are not repeated in messages.
 fn key_id(text: &str) -> Result<SecretId, ApiError> {
     SecretId::parse(text).map_err(|error| ApiError::field("key_id", error.to_string()))
 }
 
-/// Runs a change to its end, whether or not the client waits for it.
-async fn to_the_end<T, F>(change: F) -> Result<T, ApiError>
+/// Runs a change to its end, whether or not the client waits for it; the caller's place is taken as long.
+async fn to_the_end<T, F>(slot: Slot, change: F) -> Result<T, ApiError>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, ApiError>> + Send + 'static,
 {
-    match tokio::spawn(change).await {
-        Ok(result) => result,
-        Err(error) => Err(ApiError {
-            detail: Some(format!("the task of a change ended: {error}")),
-            ..ApiError::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "the key manager failed; give the operator the request id",
-            )
-        }),
-    }
+    let running = tokio::spawn(async move {
+        let result = change.await;
+        drop(slot);
+        result
+    });
+    running
+        .await
+        .unwrap_or_else(|error| Err(ApiError::failed(format!("the task of a change ended: {error}"))))
 }
 
 fn etag(version: Version) -> HeaderValue {
@@ -73,12 +72,10 @@ async fn create(
     id: Option<SecretId>,
     request: NewKeyRequest,
 ) -> Result<Description, ApiError> {
-    to_the_end(async move {
-        let Authenticated { caller, slot } = authenticated;
+    let Authenticated { caller, slot } = authenticated;
+    to_the_end(slot, async move {
         let key = validate::new_key(request).await?;
-        let description = app.manager.put(&caller, id, key).await?;
-        drop(slot);
-        Ok(description)
+        Ok(app.manager.put(&caller, id, key).await?)
     })
     .await
 }
@@ -201,12 +198,10 @@ pub(crate) async fn update_key(
     let expected = precondition::required(&headers)?;
     let request: UpdateKeyRequest =
         body::json(&headers, body, app.options.max_body, app.options.client_timeout).await?;
-    let description = to_the_end(async move {
-        let Authenticated { caller, slot } = authenticated;
+    let Authenticated { caller, slot } = authenticated;
+    let description = to_the_end(slot, async move {
         let update = validate::update(request)?;
-        let description = app.manager.update(&caller, id, expected, update).await?;
-        drop(slot);
-        Ok(description)
+        Ok(app.manager.update(&caller, id, expected, update).await?)
     })
     .await?;
     Ok(answer(StatusCode::OK, description))
@@ -224,10 +219,9 @@ pub(crate) async fn delete_key(
 ) -> Result<StatusCode, ApiError> {
     let id = self::key_id(&key_id)?;
     let expected = precondition::optional(&headers)?;
-    to_the_end(async move {
-        let Authenticated { caller, slot } = authenticated;
+    let Authenticated { caller, slot } = authenticated;
+    to_the_end(slot, async move {
         app.manager.delete(&caller, id, expected).await.map_err(|error| raced(error, expected))?;
-        drop(slot);
         Ok(StatusCode::NO_CONTENT)
     })
     .await
@@ -254,11 +248,9 @@ pub(crate) async fn undelete_key(
     authenticated: Authenticated,
 ) -> Result<Response, ApiError> {
     let id = self::key_id(&key_id)?;
-    let description = to_the_end(async move {
-        let Authenticated { caller, slot } = authenticated;
-        let description = app.manager.undelete(&caller, id).await.map_err(|error| raced(error, None))?;
-        drop(slot);
-        Ok(description)
+    let Authenticated { caller, slot } = authenticated;
+    let description = to_the_end(slot, async move {
+        app.manager.undelete(&caller, id).await.map_err(|error| raced(error, None))
     })
     .await?;
     Ok(answer(StatusCode::OK, description))
@@ -280,12 +272,9 @@ pub(crate) async fn revoke_key(
     let request: RevokeRequest =
         body::json(&headers, body, app.options.max_body, app.options.client_timeout).await?;
     let reason = document::reason(request.reason);
-    let description = to_the_end(async move {
-        let Authenticated { caller, slot } = authenticated;
-        let description =
-            app.manager.revoke(&caller, id, reason).await.map_err(|error| raced(error, None))?;
-        drop(slot);
-        Ok(description)
+    let Authenticated { caller, slot } = authenticated;
+    let description = to_the_end(slot, async move {
+        app.manager.revoke(&caller, id, reason).await.map_err(|error| raced(error, None))
     })
     .await?;
     Ok(answer(StatusCode::OK, description))
