@@ -1,9 +1,8 @@
 //! `cargo xtask bench`: the server under load, each figure as a ratio to a null route of the same server.
 //!
-//! One closed loop on one thread beside the server; kinds alternate within each round, and medians over the rounds are
-//! reported, so that a noisy machine disturbs all of them alike.
+//! One closed loop on one thread beside the server. What is compared is measured in turn within each round, and medians
+//! over the rounds are reported.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -30,8 +29,22 @@ struct Figure {
     p99: f64,
 }
 
+/// A server, what is asked of it, over how many connections.
+type Series<'a> = (&'a Bench, &'static str, u32);
+
+/// The columns that [`Figure::cells`] fills.
+const COLUMNS: &str = "per second | to null | p50 µs | p99 µs | p99/p50 |";
+
+impl Figure {
+    fn cells(&self, null: f64) -> String {
+        let (rate, tail) = (self.per_second / null, self.p99 / self.p50);
+        format!("{:.0} | {rate:.2} | {:.0} | {:.0} | {tail:.1} |", self.per_second, self.p50, self.p99)
+    }
+}
+
 /// A release server with an empty store, stopped when this is dropped.
 struct Bench {
+    name: &'static str,
     server: Child,
     folder: PathBuf,
     load: PathBuf,
@@ -46,55 +59,76 @@ impl Drop for Bench {
     }
 }
 
-/// Measures and prints a table in Markdown.
+/// Measures and prints tables in Markdown.
 pub(crate) fn bench(root: &Path, rounds: usize, seconds: f64, keys: u64) -> Result<()> {
     run(root, "cargo", &["build", "--release", "-p", "chatelaine-server", "--bin", "chatelaine"])?;
     let manifest = root.join("bench/load/Cargo.toml").display().to_string();
     let target = root.join("target").display().to_string();
     run(root, "cargo", &["build", "--release", "--manifest-path", &manifest, "--target-dir", &target])?;
-    let bench = Bench::start(root)?;
-    bench.load("put", 32, "=1000", "ids-few")?;
-    let few = bench.rounds(rounds, seconds, &SERIES, "ids-few")?;
+    let few = Bench::start(root, "few")?;
+    few.load("put", 32, "=1000", "ids")?;
+    let all: Vec<Series<'_>> = SERIES.iter().map(|&(kind, connections)| (&few, kind, connections)).collect();
+    let figures = measure(rounds, seconds, &all)?;
     println!("\nWith 1,000 keys and what the rounds put, medians of {rounds} rounds of {seconds} s:\n");
-    print(&few);
-    if keys > 0 {
-        println!("\nputting {keys} keys …");
-        bench.load("put", 32, &format!("={keys}"), "ids-many")?;
-        let series = [("null", 32), ("get", 32), ("metadata", 32)];
-        let many = bench.rounds(rounds, seconds, &series, "ids-many")?;
-        println!("\nWith {keys} keys more:\n");
-        print(&many);
-        let of = |figures: &BTreeMap<(&str, u32), Figure>| {
-            Some(figures.get(&("get", 32))?.per_second / figures.get(&("null", 32))?.per_second)
-        };
-        if let (Some(few), Some(many)) = (of(&few), of(&many)) {
-            println!(
-                "\nGET with {keys} keys more, to GET with 1,000 (both to their null): {:.2}",
-                many / few
-            );
-        }
-        println!("resident memory of the server: {} MiB", bench.resident()? / (1024 * 1024));
+    let null = |connections| figures.iter().zip(&all).find(|(_, s)| s.1 == "null" && s.2 == connections);
+    println!("| request | connections | {COLUMNS}");
+    println!("|---|---|---|---|---|---|---|");
+    for (figure, (_, kind, connections)) in figures.iter().zip(&all) {
+        let null = null(*connections).map_or(f64::NAN, |(null, _)| null.per_second);
+        println!("| {kind} | {connections} | {}", figure.cells(null));
     }
+    let rate = |kind, connections| {
+        let found = figures.iter().zip(&all).find(|(_, s)| s.1 == kind && s.2 == connections);
+        found.map_or(f64::NAN, |(figure, _)| figure.per_second)
+    };
+    println!("\nPUT at 32 connections to PUT at 1: {:.1}", rate("put", 32) / rate("put", 1));
+    if keys > 0 { compare_sizes(root, &few, rounds, seconds, keys) } else { Ok(()) }
+}
+
+/// The same requests to a server with few keys and to one with many, in turn.
+fn compare_sizes(root: &Path, few: &Bench, rounds: usize, seconds: f64, keys: u64) -> Result<()> {
+    println!("\nputting {keys} keys into another server …");
+    let many = Bench::start(root, "many")?;
+    many.load("put", 32, &format!("={keys}"), "ids")?;
+    // What the puts left to be written out would be measured with the reads that follow.
+    run(root, "sync", &[])?;
+    let mut all = vec![(few, "null", 32)];
+    for kind in ["get", "metadata"] {
+        all.extend([(few, kind, 32), (&many, kind, 32)]);
+    }
+    let figures = measure(rounds, seconds, &all)?;
+    let null = figures.first().map_or(f64::NAN, |figure| figure.per_second);
+    println!("\nWith few keys, and with {keys}, in the same rounds:\n");
+    println!("| request | keys | {COLUMNS}");
+    println!("|---|---|---|---|---|---|---|");
+    for (figure, (server, kind, _)) in figures.iter().zip(&all) {
+        println!("| {kind} | {} | {}", server.name, figure.cells(null));
+    }
+    if let [_, get_few, get_many, metadata_few, metadata_many] = figures.as_slice() {
+        println!("\nGET with {keys} keys to GET with few: {:.2}", get_many.per_second / get_few.per_second);
+        println!("metadata likewise: {:.2}", metadata_many.per_second / metadata_few.per_second);
+    }
+    println!("resident memory of the server with {keys} keys: {} MiB", many.resident()? / (1024 * 1024));
     Ok(())
 }
 
-fn print(figures: &BTreeMap<(&str, u32), Figure>) {
-    println!("| request | connections | per second | to null | p50 µs | p99 µs | p99/p50 |");
-    println!("|---|---|---|---|---|---|---|");
-    for ((kind, connections), figure) in figures {
-        let null = figures.get(&("null", *connections)).map_or(f64::NAN, |null| null.per_second);
-        println!(
-            "| {kind} | {connections} | {:.0} | {:.2} | {:.0} | {:.0} | {:.1} |",
-            figure.per_second,
-            figure.per_second / null,
-            figure.p50,
-            figure.p99,
-            figure.p99 / figure.p50
-        );
+/// Every series in every round, so that a noisy machine disturbs all of them alike; the medians over the rounds.
+fn measure(rounds: usize, seconds: f64, all: &[Series<'_>]) -> Result<Vec<Figure>> {
+    let mut found: Vec<Vec<Figure>> = all.iter().map(|_| Vec::new()).collect();
+    for round in 1..=rounds {
+        println!("round {round} of {rounds}");
+        for ((server, kind, connections), found) in all.iter().zip(&mut found) {
+            let ids = if *kind == "put" { "ids-put" } else { "ids" };
+            found.push(server.load(kind, *connections, &seconds.to_string(), ids)?);
+        }
     }
-    if let (Some(one), Some(many)) = (figures.get(&("put", 1)), figures.get(&("put", 32))) {
-        println!("\nPUT at 32 connections to PUT at 1: {:.1}", many.per_second / one.per_second);
-    }
+    let middle = |figures: &[Figure], part: fn(&Figure) -> f64| median(figures.iter().map(part).collect());
+    let medians = found.iter().map(|figures| Figure {
+        per_second: middle(figures, |figure| figure.per_second),
+        p50: middle(figures, |figure| figure.p50),
+        p99: middle(figures, |figure| figure.p99),
+    });
+    Ok(medians.collect())
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -103,8 +137,8 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 impl Bench {
-    fn start(root: &Path) -> Result<Self> {
-        let folder = root.join("target/bench");
+    fn start(root: &Path, name: &'static str) -> Result<Self> {
+        let folder = root.join("target/bench").join(name);
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder)?;
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -119,12 +153,13 @@ impl Bench {
             .spawn()
             .context("cannot start target/release/chatelaine")?;
         let url = format!("http://127.0.0.1:{port}");
-        let bench = Self { server, folder, load: root.join("target/release/chatelaine-bench-load"), url };
+        let bench =
+            Self { name, server, folder, load: root.join("target/release/chatelaine-bench-load"), url };
         let clouds = bench.folder.join("chatelaine-data/clouds.yaml");
         let deadline = Instant::now() + Duration::from_secs(30);
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() || !clouds.exists() {
             if Instant::now() > deadline {
-                bail!("the server does not start; see target/bench/server.log");
+                bail!("the server does not start; see {}/server.log", bench.folder.display());
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -152,37 +187,6 @@ impl Bench {
         let line: serde_json::Value = serde_json::from_slice(&output.stdout)?;
         let number = |name: &str| line.get(name).and_then(serde_json::Value::as_f64).unwrap_or(f64::NAN);
         Ok(Figure { per_second: number("per_second"), p50: number("p50_us"), p99: number("p99_us") })
-    }
-
-    fn rounds<'a>(
-        &self,
-        rounds: usize,
-        seconds: f64,
-        series: &[(&'a str, u32)],
-        ids: &str,
-    ) -> Result<BTreeMap<(&'a str, u32), Figure>> {
-        let mut found: BTreeMap<(&str, u32), Vec<Figure>> = BTreeMap::new();
-        for round in 1..=rounds {
-            println!("round {round} of {rounds}");
-            for (kind, connections) in series {
-                let ids = if *kind == "put" { "ids-put" } else { ids };
-                let figure = self.load(kind, *connections, &seconds.to_string(), ids)?;
-                found.entry((kind, *connections)).or_default().push(figure);
-            }
-        }
-        let middle =
-            |figures: &[Figure], part: fn(&Figure) -> f64| median(figures.iter().map(part).collect());
-        Ok(found
-            .into_iter()
-            .map(|(key, figures)| {
-                let figure = Figure {
-                    per_second: middle(&figures, |figure| figure.per_second),
-                    p50: middle(&figures, |figure| figure.p50),
-                    p99: middle(&figures, |figure| figure.p99),
-                };
-                (key, figure)
-            })
-            .collect())
     }
 
     fn resident(&self) -> Result<u64> {

@@ -13,19 +13,22 @@ use rusqlite::Connection;
 use super::error::store_error;
 use super::schema;
 
-/// More than this many idle connections are not kept.
-const MOST_IDLE: usize = 64;
+/// More than this many idle connections are not kept: each may hold a full page cache.
+fn most_idle() -> usize {
+    std::thread::available_parallelism().map_or(4, std::num::NonZero::get).clamp(4, 32)
+}
 
 pub(super) struct Readers {
     path: PathBuf,
     lock_wait: Duration,
+    most_idle: usize,
     /// `None` once closed. The one used last is taken first: its cache is the warmest.
     idle: Mutex<Option<Vec<Connection>>>,
 }
 
 impl Readers {
     pub(super) fn new(path: PathBuf, lock_wait: Duration) -> Self {
-        Self { path, lock_wait, idle: Mutex::new(Some(Vec::new())) }
+        Self { path, lock_wait, most_idle: most_idle(), idle: Mutex::new(Some(Vec::new())) }
     }
 
     /// Runs `work` with a reader. After an error the connection is not used again: the next call opens a new one.
@@ -41,7 +44,7 @@ impl Readers {
         let found = work(&connection).map_err(|error| store_error(&self.path, &error))?;
         let mut idle = self.idle.lock();
         let surplus = match idle.as_mut() {
-            Some(idle) if idle.len() < MOST_IDLE => {
+            Some(idle) if idle.len() < self.most_idle => {
                 idle.push(connection);
                 None
             }
