@@ -1,6 +1,6 @@
 mod check;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
@@ -9,9 +9,11 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::audit::{AuditError, ChangeHistory, HistoryKey, LoggedChange};
-use crate::clock::ManualClock;
+use crate::clock::{ManualClock, Timestamp};
 use crate::id::RequestId;
 use crate::policy::{Identity, PolicyConfig};
+use crate::secret::{RevocationReason, Scope};
+use crate::store::Query;
 use crate::testkit::MemoryStore;
 
 /// A trail in memory that can be told to fail.
