@@ -3,9 +3,11 @@
 import pytest
 
 from support import servers
+from support.certificates import Authority
 from support.chatelaine import Chatelaine
 from support.keystone import Keystone
 from support.native import Keys
+from support.standalone import Standalone
 
 
 @pytest.fixture(scope='session')
@@ -58,6 +60,30 @@ def cinder(keystone, chatelaine):
 def swift(keystone, chatelaine):
     """The keys of another service."""
     return Keys(chatelaine.url, keystone.token('swift', 'service'))
+
+
+@pytest.fixture
+def standalone(tmp_path):
+    """Makes a server without neighbours, started; all are ended, which must be in good order."""
+    made = []
+
+    def make(*settings, authority=None, client=None, **where):
+        folder = tmp_path / f'house-{len(made)}'
+        folder.mkdir()
+        made.append(Standalone(folder, *settings, **where))
+        if authority is not None:
+            made[-1].trusting(authority, client)
+        return made[-1].start()
+
+    yield make
+    for house in made:
+        assert house.close() in (0, None), house.server.log_tail()
+
+
+@pytest.fixture
+def authority(tmp_path):
+    """An authority for certificates."""
+    return Authority(tmp_path)
 
 
 @pytest.hookimpl(wrapper=True)

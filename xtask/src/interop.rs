@@ -21,7 +21,7 @@ struct Need {
 }
 
 /// uwsgi comes as source and is built against the Python that runs it; the rest are wheels.
-const NEEDS: [Need; 4] = [
+const NEEDS: [Need; 5] = [
     Need { package: "gcc", probe: &["gcc", "--version"] },
     Need { package: "python3-venv", probe: &["python3", "-c", "import ensurepip, venv"] },
     Need {
@@ -33,6 +33,8 @@ const NEEDS: [Need; 4] = [
         ],
     },
     Need { package: "util-linux", probe: &["setpriv", "--version"] },
+    // For systemd-analyze; nothing is run by systemd.
+    Need { package: "systemd", probe: &["systemd-analyze", "--version"] },
 ];
 
 /// Prepares everything and runs pytest: all of `tests/interop`, or what `arguments` say.

@@ -122,13 +122,17 @@ pub async fn store(config: &Config) -> Result<Arc<dyn Store>> {
 /// # Errors
 /// A policy file that cannot be read, or a rule that is wrong, by name and place.
 pub fn policy(config: &Config) -> Result<Policy> {
+    let place = match config.policy_file() {
+        None => "policy.file".to_owned(),
+        Some(path) => format!("policy.file: {}", path.display()),
+    };
     let overrides = match config.policy_file() {
         None => BTreeMap::new(),
         Some(path) => {
-            let describe = || format!("policy.file: {}", path.display());
+            let describe = || place.clone();
             let length = std::fs::metadata(path).with_context(describe)?.len();
             if length > MAX_POLICY {
-                bail!("{}: it has {length} bytes, at most {MAX_POLICY} are allowed", describe());
+                bail!("{place}: it has {length} bytes, at most {MAX_POLICY} are allowed");
             }
             parse_policy_file(&std::fs::read_to_string(path).with_context(describe)?)
                 .with_context(describe)?
@@ -138,7 +142,7 @@ pub fn policy(config: &Config) -> Result<Policy> {
         refused_roles: config.policy.refused_roles.clone(),
         networks: config.policy.networks.clone(),
     };
-    let (policy, warnings) = Policy::build(&overrides, around).context("policy.file")?;
+    let (policy, warnings) = Policy::build(&overrides, around).context(place)?;
     for warning in warnings {
         tracing::warn!(%warning, "policy");
     }

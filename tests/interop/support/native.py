@@ -31,9 +31,12 @@ def etag(version: int) -> str:
 class Keys:
     """`/v1/keys` as one user sees it; without a token, as anybody does. Not to be shared between threads."""
 
-    def __init__(self, url: str, token: Token | str | None = None):
+    def __init__(self, url: str, token: Token | str | None = None, verify=True, cert=None):
         self.url = url
         self._session = requests.Session()
+        # The environment's authorities would count for more than these.
+        self._session.trust_env = False
+        self._session.verify, self._session.cert = verify, cert
         if token is not None:
             self._session.headers['X-Auth-Token'] = token.value if isinstance(token, Token) else token
 

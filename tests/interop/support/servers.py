@@ -54,6 +54,8 @@ class Server:
         self.log_path = state / f'{name}.log'
         self.command = [str(part) for part in command]
         self.environment = dict(environment)
+        #: How `requests` shall ask it: the certificates to trust and to show.
+        self.trust: dict = {}
         self.process: subprocess.Popen | None = None
 
     def start(self, url: str, statuses: Collection[int], seconds: float) -> None:
@@ -80,7 +82,7 @@ class Server:
         if self.process.poll() is not None:
             raise AssertionError(f'{self.name} ended with {self.process.returncode} instead of serving')
         try:
-            return requests.get(url, timeout=2).status_code in statuses
+            return requests.get(url, timeout=2, **self.trust).status_code in statuses
         except requests.RequestException:
             return False
 
@@ -120,6 +122,16 @@ class Server:
             os.killpg(process.pid, number)
         except ProcessLookupError:
             pass
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal to the server alone."""
+        self.process.send_signal(number)
+
+    def wait(self, seconds: float = STOP_SECONDS) -> int:
+        """Waits for an end that comes by itself; the exit status."""
+        status = self.process.wait(seconds)
+        self.kill()
+        return status
 
     def log_text(self) -> str:
         """All it has written."""

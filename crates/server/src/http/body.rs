@@ -1,4 +1,5 @@
-//! JSON bodies: bounded in size and time, wiped after use, strict, with errors that name the field.
+//! JSON bodies: bounded in size and time, wiped after use, strict, with errors that name the field and never repeat what
+//! was sent: a key string in the wrong place must not reach the log (T-SECRET-LOGGED).
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use super::error::ApiError;
+use super::error::{ApiError, is_repeatable};
 
 /// Reads a body as JSON of type `T`.
 ///
@@ -83,12 +84,15 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         let problem = error.inner().to_string();
+        let told = without_what_was_sent(&problem);
         match unknown_field(&problem) {
-            Some(name) if path == "." || path == name => ApiError::field(name, &problem),
-            _ if path == "." || path == "?" => {
-                ApiError::new(StatusCode::BAD_REQUEST, format!("the body: {problem}"))
-            }
-            _ => ApiError::field(path, &problem),
+            Some(name) if path == "." || path == name => ApiError::chosen_field(&name, "the body", told),
+            _ => match repeatable_path(&path) {
+                path if path.is_empty() => {
+                    ApiError::new(StatusCode::BAD_REQUEST, format!("the body: {told}"))
+                }
+                path => ApiError::field(path, told),
+            },
         }
     })?;
     deserializer
@@ -102,6 +106,25 @@ fn unknown_field(problem: &str) -> Option<String> {
     let known = ["unknown field `", "missing field `", "duplicate field `"];
     let rest = known.iter().find_map(|words| problem.strip_prefix(words))?;
     Some(rest.split('`').next()?.to_owned())
+}
+
+/// The parts of a path as far as they may be repeated: names of attributes are the client's.
+fn repeatable_path(path: &str) -> String {
+    let parts: Vec<&str> = path.split('.').take_while(|part| is_repeatable(part)).collect();
+    parts.join(".")
+}
+
+/// Serde's message less the value or name it quotes: ``invalid type: string "…", expected u32`` loses the string.
+fn without_what_was_sent(problem: &str) -> String {
+    let quoted = ["invalid type: ", "invalid value: ", "unknown field ", "unknown variant "];
+    if !quoted.iter().any(|words| problem.starts_with(words)) {
+        return problem.to_owned();
+    }
+    // What is expected comes last and is ours.
+    let (found, expected) =
+        problem.rfind(", expected ").and_then(|at| problem.split_at_checked(at)).unwrap_or((problem, ""));
+    let kind = found.split(['`', '"']).next().unwrap_or_default().trim_end();
+    format!("{kind}{expected}")
 }
 
 #[cfg(test)]
@@ -143,6 +166,30 @@ mod tests {
         }
         let key = body("Application/JSON; charset=utf-8", b"{\"generate\":true}", 100).await.unwrap();
         assert!(key.generate);
+    }
+
+    /// T-SECRET-LOGGED: neither values nor names that could be key strings are repeated.
+    #[tokio::test]
+    async fn what_was_sent_is_not_repeated() {
+        const SENT: &str = "w88PNz/8wZQA97w5OLVcvtiYpkE0dC58ggsp0Uv76sM=, expected `";
+        for (text, field) in [
+            ("{\"SENT\":1}", None),
+            ("{\"scope\":\"SENT\"}", Some("scope")),
+            ("{\"bit_length\":\"SENT\"}", Some("bit_length")),
+            ("{\"generate\":\"SENT\"}", Some("generate")),
+            ("{\"name\":[\"SENT\"]}", Some("name")),
+            ("{\"attributes\":\"SENT\"}", Some("attributes")),
+            ("{\"attributes\":{\"SENT\":1}}", Some("attributes")),
+            ("{\"key_string\":\"SENT\"}", Some("key_string")),
+            ("{\"key_string\":[\"SENT\"]}", Some("key_string")),
+        ] {
+            let error = parse::<NewKeyRequest>(text.replace("SENT", SENT).as_bytes()).unwrap_err();
+            assert!(!format!("{error:?}").contains(&SENT[..8]), "{error:?}");
+            assert_eq!((error.status.as_u16(), error.field.as_deref()), (400, field), "{text}");
+            assert!(error.message.len() > 20, "{error:?}");
+        }
+        let error = parse::<NewKeyRequest>(b"{\"scope\":\"planet\"}").unwrap_err();
+        assert!(error.message.starts_with("scope: unknown variant, expected one of `entity`"), "{error:?}");
     }
 
     /// T-SLOW-CLIENT: a body that does not come does not hold the server.

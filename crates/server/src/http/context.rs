@@ -13,6 +13,8 @@ use ipnet::IpNet;
 
 use super::App;
 use super::error::ApiError;
+use super::unread::Unread;
+use crate::telemetry::metrics::method_name;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -38,6 +40,7 @@ pub(crate) async fn surround(State(app): State<Arc<App>>, mut request: Request, 
     request.extensions_mut().insert(Context { request_id: request_id.clone(), address });
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let unread = Unread::watch(&mut request);
     let in_flight = app.metrics.begin();
     let mut response = match tokio::time::timeout(app.options.request_timeout, next.run(request)).await {
         Ok(response) => response,
@@ -55,6 +58,7 @@ pub(crate) async fn surround(State(app): State<Arc<App>>, mut request: Request, 
         response = error.render(request_id.as_str());
         response.headers_mut().extend(allow.map(|value| (header::ALLOW, value)));
     }
+    unread.announce(&mut response);
     if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
@@ -77,21 +81,22 @@ fn write_line(
 ) {
     let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
     let status_code = status.as_u16();
+    let method = method_name(method);
     match error {
         Some(error) if status.is_server_error() => {
             let detail = error.detail.as_deref().unwrap_or(&error.message);
-            tracing::error!(%request_id, %method, route, status = status_code, micros, detail, "request failed");
+            tracing::error!(%request_id, method, route, status = status_code, micros, detail, "request failed");
         }
-        // The message may repeat what the client sent; the field's name does not.
+        // The message is for the client alone; the field's name is one of ours or a plain word (`ApiError::chosen_field`).
         Some(error) => {
             let field = error.field.as_deref();
             let detail = error.detail.as_deref();
-            tracing::info!(%request_id, %method, route, status = status_code, micros, field, detail, "request refused");
+            tracing::info!(%request_id, method, route, status = status_code, micros, field, detail, "request refused");
         }
         None if app.options.log_requests => {
-            tracing::info!(%request_id, %method, route, status = status_code, micros, "request");
+            tracing::info!(%request_id, method, route, status = status_code, micros, "request");
         }
-        None => tracing::debug!(%request_id, %method, route, status = status_code, micros, "request"),
+        None => tracing::debug!(%request_id, method, route, status = status_code, micros, "request"),
     }
 }
 

@@ -41,6 +41,15 @@ impl ApiError {
         Self { field: Some(field), ..Self::new(StatusCode::BAD_REQUEST, message) }
     }
 
+    /// 400 for a field whose name the client chose. A name that could be a misplaced key string is not repeated; then
+    /// only `place`, the part of the request it is in, is named.
+    pub(crate) fn chosen_field(name: &str, place: &str, problem: impl AsRef<str>) -> Self {
+        if is_repeatable(name) {
+            return Self::field(name, problem);
+        }
+        Self::new(StatusCode::BAD_REQUEST, format!("{place}: {}", problem.as_ref()))
+    }
+
     /// 500, a defect of ours; what it is goes to the log.
     pub(crate) fn failed(detail: impl Into<String>) -> Self {
         Self {
@@ -87,6 +96,12 @@ impl ApiError {
         }
         response
     }
+}
+
+/// Whether a name that the client chose may stand in answers and in the log: a word, as field names are. What keys look
+/// like in hexadecimal or base64 has digits, capitals or more letters.
+pub(crate) fn is_repeatable(name: &str) -> bool {
+    (1..=32).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
 impl IntoResponse for ApiError {

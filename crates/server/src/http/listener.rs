@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt as _;
 
 use super::context::Peer;
@@ -153,14 +153,27 @@ impl Connection {
     where
         S: Read + Write + Unpin + Send + 'static,
     {
-        let Self { builder, watcher, router, place, .. } = self;
+        let Self { builder, watcher, router, place, patience, .. } = self;
+        let first = Arc::new(Notify::new());
+        let came = Arc::clone(&first);
         let service = router.map_request(move |mut request: http::Request<Incoming>| {
+            came.notify_one();
             request.extensions_mut().insert(Peer(address));
             request.map(axum::body::Body::new)
         });
         let service = hyper_util::service::TowerToHyperService::new(service);
         let watched = watcher.watch(builder.serve_connection(stream, service).into_owned());
-        if let Err(error) = watched.await {
+        tokio::pin!(watched);
+        // The library's own limits begin when it knows whether this is HTTP/1 or 2, and end a silent client never.
+        let ended = tokio::select! {
+            ended = &mut watched => ended,
+            () = first.notified() => watched.await,
+            () = tokio::time::sleep(patience) => {
+                tracing::debug!(%address, "no request came in time");
+                return;
+            }
+        };
+        if let Err(error) = ended {
             tracing::debug!(%address, error = %error, "connection ended");
         }
         drop(place);

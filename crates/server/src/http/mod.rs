@@ -14,6 +14,7 @@ pub mod listener;
 mod native;
 mod openapi;
 mod tls;
+mod unread;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use axum::middleware;
 use axum::routing::{get, post};
 use chatelaine_api::AlgorithmsDocument;
 use chatelaine_core::manager::Manager;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use ipnet::IpNet;
 
 use crate::audit::FileTrail;
@@ -156,18 +157,15 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-async fn no_such_route(uri: Uri) -> ApiError {
-    let path: String = uri.path().chars().take(100).collect();
-    ApiError::new(
-        StatusCode::NOT_FOUND,
-        format!("there is no {path} here; GET /v1/openapi.json lists the routes"),
-    )
+/// Neither this nor the next repeats what was sent: it could be a misplaced key.
+async fn no_such_route() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "there is no such route; GET /v1/openapi.json lists them")
 }
 
-async fn wrong_method(method: Method) -> ApiError {
+async fn wrong_method() -> ApiError {
     ApiError::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        format!("{method} is not allowed here; the Allow header says what is"),
+        "this method is not allowed here; the Allow header says which are",
     )
 }
 

@@ -70,8 +70,8 @@ impl Default for Metrics {
     }
 }
 
-/// The method, if it is one that routes know.
-fn method_name(method: &Method) -> &'static str {
+/// The method, if it is one that routes know; others could be anything and are not written down.
+pub(crate) fn method_name(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
         "HEAD" => "HEAD",

@@ -10,12 +10,15 @@ use super::super::error::ApiError;
 
 const STATES: [State; 4] = [State::PreActive, State::Active, State::Deactivated, State::Compromised];
 
+/// What errors name when a parameter's own name cannot be repeated.
+const PLACE: &str = "the query";
+
 /// The pairs of a query string; each name once.
 fn pairs(query: Option<&str>) -> Result<Vec<(String, String)>, ApiError> {
     let mut seen: Vec<(String, String)> = Vec::new();
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         if seen.iter().any(|(known, _)| *known == name) {
-            return Err(ApiError::field(name, "it is given twice"));
+            return Err(ApiError::chosen_field(&name, PLACE, "a parameter is given twice"));
         }
         seen.push((name.into_owned(), value.into_owned()));
     }
@@ -31,8 +34,7 @@ fn boolean(name: &str, value: &str) -> Result<bool, ApiError> {
 }
 
 fn unknown(name: &str, allowed: &str) -> ApiError {
-    let shown: String = name.chars().take(60).collect();
-    ApiError::field(shown, format!("there is no such parameter here; allowed: {allowed}"))
+    ApiError::chosen_field(name, PLACE, format!("there is no such parameter here; allowed: {allowed}"))
 }
 
 /// Whether a key that is not active may be released.

@@ -9,7 +9,7 @@ use chatelaine_crypto::algorithms::{Algorithm, Kind};
 use chatelaine_crypto::{CryptoError, Envelope, KeyMaterial};
 use http::StatusCode;
 
-use super::super::error::ApiError;
+use super::super::error::{ApiError, is_repeatable};
 use super::document;
 
 /// Longest name, master key's name, and value of an attribute, in characters.
@@ -47,8 +47,10 @@ fn attributes(attributes: &BTreeMap<String, String>) -> Result<(), ApiError> {
             ));
         }
         if value.chars().count() > MAX_TEXT || value.chars().any(char::is_control) {
+            let place =
+                if is_repeatable(name) { format!("attributes.{name}") } else { "attributes".to_owned() };
             return Err(ApiError::field(
-                format!("attributes.{name}"),
+                place,
                 format!("at most {MAX_TEXT} characters and no control characters are allowed"),
             ));
         }
@@ -65,7 +67,13 @@ fn moment(field: &str, text: &str) -> Result<Timestamp, ApiError> {
 fn algorithm_problem(error: &CryptoError) -> ApiError {
     let field =
         if matches!(error, CryptoError::InvalidBitLength { .. }) { "bit_length" } else { "algorithm" };
-    ApiError::field(field, error.to_string())
+    match error {
+        // A name that is none could be a misplaced key string.
+        CryptoError::UnknownAlgorithm { allowed, .. } => {
+            ApiError::field(field, format!("there is no such algorithm; there are {allowed}"))
+        }
+        _ => ApiError::field(field, error.to_string()),
+    }
 }
 
 /// Algorithm and length as the client names them, checked against the registry.
