@@ -80,7 +80,9 @@ pub struct NewKeyRequest {
     /// Not released before this moment (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activates_at: Option<String>,
-    /// Not released from this moment on (RFC 3339).
+    /// Not released from this moment on (RFC 3339). The key stays, unless the operator has expired keys deleted
+    /// (`deletion.expired_after_seconds`): then it is deleted so long after, and its key string destroyed when the grace period is
+    /// over too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
 }
@@ -105,14 +107,14 @@ pub struct UpdateKeyRequest {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     pub name: Option<Option<String>>,
-    /// The master key that the new key string is wrapped under.
+    /// The master key that the new key string is wrapped under; taken from the key string where that is an envelope.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     pub master_key: Option<Option<String>>,
     /// New free words, in place of all old ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<BTreeMap<String, String>>,
-    /// A new expiry.
+    /// A new expiry, in the future and after `activates_at`. Not of a key that has expired already (409).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     pub expires_at: Option<Option<String>>,
@@ -182,7 +184,7 @@ pub struct KeyDocument {
     /// Not released before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activates_at: Option<String>,
-    /// Not released from then on.
+    /// Not released from then on; see `NewKeyRequest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
     /// The revocation, if it was revoked.

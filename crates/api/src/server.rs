@@ -131,6 +131,9 @@ pub struct ReapDocument {
     pub restored: u64,
     /// Tombstones without a key, removed.
     pub cleared: u64,
+    /// Tombstones of deleted keys that were missing, made anew.
+    #[serde(default)]
+    pub remade: u64,
     /// Deletions that are due later.
     pub waiting: u64,
     /// Expired keys that were deleted.

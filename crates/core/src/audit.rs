@@ -210,12 +210,88 @@ impl ChangeHistory {
     pub fn absorb(&mut self, change: LoggedChange) {
         match change.outcome {
             Outcome::Pending => self.begun.push(change),
-            Outcome::Success => {
-                // What was begun earlier under the same or a lower version has lost its race or is this very change.
-                self.begun.retain(|begun| begun.written.version > change.written.version);
-                self.done = Some(change);
-            }
-            Outcome::Failure => self.begun.retain(|begun| begun.written != change.written),
+            // Outcomes may be written late and out of order; versions do not tell the order either, since they begin anew
+            // when a purged id is used again. But what was begun before a change that was made was itself made before
+            // it, or has lost its race.
+            Outcome::Success => match self.begun.iter().position(|begun| begun.event == change.event) {
+                Some(place) => {
+                    self.begun.drain(..=place);
+                    self.done = Some(change);
+                }
+                // Its beginning lies in an archived part of the trail.
+                None if self.done.is_none() => self.done = Some(change),
+                // A change that was begun later is known to have been made.
+                None => {}
+            },
+            Outcome::Failure => self.begun.retain(|begun| begun.event != change.event),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(action: Action, outcome: Outcome, event: SecretId, version: u64) -> LoggedChange {
+        let digest = if action == Action::Purge { String::new() } else { format!("{event}") };
+        LoggedChange { event, action, outcome, written: Written { version: Version::new(version), digest } }
+    }
+
+    fn after(changes: &[(Action, Outcome, SecretId, u64)]) -> ChangeHistory {
+        let mut history = ChangeHistory::default();
+        for (action, outcome, event, version) in changes {
+            history.absorb(change(*action, *outcome, *event, *version));
+        }
+        history
+    }
+
+    #[test]
+    fn an_outcome_that_is_written_late_does_not_turn_history_back() {
+        let (first, second) = (SecretId::random(), SecretId::random());
+        let history = after(&[
+            (Action::Update, Outcome::Pending, first, 2),
+            (Action::Delete, Outcome::Pending, second, 3),
+            (Action::Delete, Outcome::Success, second, 3),
+            (Action::Update, Outcome::Success, first, 2),
+        ]);
+        assert_eq!(history.done.map(|done| done.event), Some(second));
+        assert_eq!(history.begun, []);
+    }
+
+    #[test]
+    fn an_id_that_is_used_again_begins_with_version_1() {
+        let (purge, create) = (SecretId::random(), SecretId::random());
+        let events = [
+            (Action::Purge, Outcome::Pending, purge, 2),
+            (Action::Create, Outcome::Pending, create, 1),
+            (Action::Purge, Outcome::Success, purge, 2),
+            (Action::Create, Outcome::Success, create, 1),
+        ];
+        for order in [[0, 1, 2, 3], [0, 2, 1, 3], [0, 1, 3, 2]] {
+            let history = after(&order.map(|place| events[place]));
+            assert_eq!(history.done.map(|done| done.event), Some(create), "{order:?}");
+            assert_eq!(history.begun, []);
+        }
+    }
+
+    #[test]
+    fn a_change_that_failed_was_not_begun() {
+        let (lost, won) = (SecretId::random(), SecretId::random());
+        let history = after(&[
+            (Action::Update, Outcome::Pending, won, 2),
+            (Action::Update, Outcome::Pending, lost, 2),
+            (Action::Update, Outcome::Success, won, 2),
+        ]);
+        assert_eq!(history.begun.iter().map(|begun| begun.event).collect::<Vec<_>>(), [lost]);
+        let mut settled = history;
+        settled.absorb(change(Action::Update, Outcome::Failure, lost, 2));
+        assert_eq!((settled.begun.len(), settled.done.map(|done| done.event)), (0, Some(won)));
+    }
+
+    #[test]
+    fn an_outcome_counts_where_its_beginning_is_archived() {
+        let event = SecretId::random();
+        let history = after(&[(Action::Update, Outcome::Success, event, 7)]);
+        assert_eq!(history.done.map(|done| done.event), Some(event));
     }
 }

@@ -1,17 +1,26 @@
 //! The check of a whole store: every seal, every copy in the index, every version against the audit trail.
 //!
 //! A seal shows that a record was not edited or swapped; only the trail shows that a record is not an older state of
-//! itself, or gone. The store may be in use: what does not fit is looked at once more before it is reported.
+//! itself, or gone. The store may be in use: what does not fit is looked at again before it is reported.
 
+use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{Hash as _, Hasher as _};
+use std::num::NonZeroUsize;
 
 use crate::audit::{AuditTrail, ChangeHistory, HistoryKey};
 use crate::error::{Error, Result};
 use crate::keyring::Keyring;
 use crate::record;
 use crate::secret::Secret;
-use crate::store::{IndexAttributes, Kind, Query, Record, Store};
+use crate::store::{Kind, Position, Query, Record, Store};
 use crate::tombstone;
+use crate::walk::Walk;
+
+/// So many secrets are compared with the trail at once, each a few hundred bytes; more take further readings of both.
+const SECRETS_AT_ONCE: u64 = 200_000;
+/// How often a record that changes meanwhile is looked at again.
+const ROUNDS: usize = 5;
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,39 +96,86 @@ fn compare(
     }
 }
 
-/// The copies in the index, but for the due time, which follows a setting.
-fn same_index(stored: &IndexAttributes, right: &IndexAttributes) -> bool {
-    IndexAttributes { due: None, ..stored.clone() } == IndexAttributes { due: None, ..right.clone() }
-        && stored.due.is_some() == right.due.is_some()
-}
-
 struct Check<'a> {
     store: &'a dyn Store,
     keyring: &'a Keyring,
     report: CheckReport,
 }
 
+/// Turns damage into words; other errors stay.
+fn in_words<T>(result: Result<T>) -> Result<std::result::Result<T, String>> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(Error::Corrupt(problem)) => Ok(Err(problem)),
+        Err(error) => Err(error),
+    }
+}
+
 impl Check<'_> {
-    fn find(&mut self, kind: &str, id: &str, problem: impl Into<String>) {
+    fn find(&mut self, kind: &Kind, id: &str, problem: impl Into<String>) {
         self.report.findings.push(Finding {
-            kind: kind.to_owned(),
+            kind: kind.to_string(),
             id: id.to_owned(),
             problem: problem.into(),
         });
     }
 
-    async fn one(&mut self, record: &Record) -> Result<()> {
-        let problem = match self.problem_of(record).await {
-            Ok(problem) => problem,
-            Err(Error::Corrupt(problem)) => Some(problem),
-            Err(error) => return Err(error),
-        };
-        if let Some(problem) = problem {
-            self.find(record.kind.as_str(), &record.id, problem);
+    /// Looks at every record of every kind.
+    async fn records(&mut self, on_progress: &mut (dyn FnMut(u64) + Send)) -> Result<()> {
+        let mut seen: u64 = 0;
+        for kind in self.store.kinds().await? {
+            let mut walk = Walk::new(self.store, Query::of(kind.clone()));
+            let mut last: Option<Position> = None;
+            loop {
+                let page = walk.next().await?;
+                if page.is_empty() {
+                    break;
+                }
+                for record in &page {
+                    let position = record.position();
+                    if last.as_ref() == Some(&position) {
+                        self.find(&kind, &record.id, "it is there twice: the index of the store is damaged");
+                    }
+                    last = Some(position);
+                    for problem in self.problems_of(record).await? {
+                        self.find(&kind, &record.id, problem);
+                    }
+                }
+                let count = self.report.records.entry(kind.to_string()).or_default();
+                *count = count.saturating_add(page.len() as u64);
+                seen = seen.saturating_add(page.len() as u64);
+                on_progress(seen);
+            }
+            if walk.skipped() > 0 {
+                let places = walk.skipped();
+                self.find(
+                    &kind,
+                    "",
+                    format!("{places} places cannot be read: restore the store from its backup"),
+                );
+            }
         }
         Ok(())
     }
 
+    async fn problems_of(&self, record: &Record) -> Result<Vec<String>> {
+        let mut problems = Vec::new();
+        match in_words(self.problem_of(record).await)? {
+            Ok(problem) => problems.extend(problem),
+            Err(problem) => problems.push(problem),
+        }
+        match in_words(self.is_found_by_its_id(record).await)? {
+            Ok(true) => {}
+            Ok(false) => problems.push(
+                "it is listed, but its id leads to another record or to none: the index of the store is damaged"
+                    .to_owned(),
+            ),
+            Err(problem) => problems.push(problem),
+        }
+        Ok(problems)
+    }
+
+    /// What does not fit within the record, and of a deleted secret with its tombstone.
     async fn problem_of(&self, record: &Record) -> Result<Option<String>> {
         if record.kind == Kind::SCOPE_KEY {
             self.keyring.open_scope_key(record)?;
@@ -137,10 +193,134 @@ impl Check<'_> {
         if metadata.project != record.project {
             return Ok(Some("it belongs to another project than its record says".to_owned()));
         }
-        let right = metadata.index(std::time::Duration::ZERO);
-        Ok((!same_index(&record.attributes, &right))
-            .then(|| "its index attributes differ from its sealed body: they were edited".to_owned()))
+        if record.attributes != metadata.index() {
+            return Ok(Some("its index attributes differ from its sealed body: they were edited".to_owned()));
+        }
+        if metadata.deletion.is_some() && self.lacks_a_tombstone(record).await? {
+            return Ok(Some(
+                "it is deleted and has no tombstone: the reaper makes one anew when the grace period is over"
+                    .to_owned(),
+            ));
+        }
+        Ok(None)
     }
+
+    async fn lacks_a_tombstone(&self, record: &Record) -> Result<bool> {
+        if self.store.read(&Kind::TOMBSTONE, &record.id).await?.is_some() {
+            return Ok(false);
+        }
+        // Both go together when the secret is purged or the deletion taken back.
+        Ok(self.store.read(&record.kind, &record.id).await?.as_ref() == Some(record))
+    }
+
+    async fn is_found_by_its_id(&self, record: &Record) -> Result<bool> {
+        let is_there = async || {
+            let found = self.store.read(&record.kind, &record.id).await?;
+            Ok::<_, Error>(found.is_some_and(|found| found.position() == record.position()))
+        };
+        if is_there().await? {
+            return Ok(true);
+        }
+        // It may have been removed, or removed and made anew, since it was listed: then it is listed there no more.
+        let after = Some(Position { created: record.created, id: String::new() });
+        let limit = NonZeroUsize::MIN;
+        let mut place = Walk::new(self.store, Query { after, limit, ..Query::of(record.kind.clone()) });
+        while let Some(other) = place.next().await?.pop().filter(|other| other.created == record.created) {
+            if other.id == record.id {
+                return is_there().await;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Compares all secrets with the trail, in `parts` that fit into memory.
+    async fn all_versions(&mut self, trail: &dyn AuditTrail, knowledge: Knowledge, parts: u64) -> Result<()> {
+        for part in 0..parts {
+            self.versions(trail, knowledge, |id| part_of(id, parts) == part).await?;
+        }
+        Ok(())
+    }
+
+    /// Compares the secrets whose ids are `wanted` with the trail.
+    async fn versions(
+        &mut self,
+        trail: &dyn AuditTrail,
+        knowledge: Knowledge,
+        wanted: impl Fn(&str) -> bool + Send + Sync,
+    ) -> Result<()> {
+        let mut stored: HashMap<String, StoredVersion> = HashMap::new();
+        let mut walk = Walk::new(self.store, Query::of(Kind::SECRET));
+        loop {
+            let page = walk.next().await?;
+            if page.is_empty() {
+                break;
+            }
+            for record in page.iter().filter(|record| wanted(&record.id)) {
+                stored.insert(record.id.clone(), stored_version(record));
+            }
+        }
+        // The trail is read after the store, so that it knows at least as much.
+        let histories = trail.histories(&|kind, id| kind == "secret" && wanted(id)).await?;
+        let mut suspects = disagreements(&stored, &histories, knowledge);
+        // In a store that is in use, changes come between the readings: a record is reported only if it was the same
+        // before and after the trail was read.
+        for _ in 0..ROUNDS {
+            if suspects.is_empty() {
+                break;
+            }
+            let before = self.read_versions(&suspects).await?;
+            let histories = trail.histories(&|kind, id| kind == "secret" && suspects.contains(id)).await?;
+            let disagreeing: BTreeMap<String, String> = suspects
+                .iter()
+                .filter_map(|id| {
+                    let stored =
+                        before.get(id)?.as_ref().map(|(version, digest)| (*version, digest.as_str()));
+                    let problem = compare(stored, histories.get(&history_key(id)), knowledge)?;
+                    Some((id.clone(), problem))
+                })
+                .collect();
+            suspects = disagreeing.keys().cloned().collect();
+            let after = self.read_versions(&suspects).await?;
+            for (id, problem) in disagreeing {
+                if before.get(&id) == after.get(&id) {
+                    suspects.remove(&id);
+                    self.find(&Kind::SECRET, &id, problem);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the store holds of these secrets now; what it cannot read is a finding.
+    async fn read_versions(
+        &mut self,
+        ids: &BTreeSet<String>,
+    ) -> Result<HashMap<String, Option<StoredVersion>>> {
+        let mut found = HashMap::new();
+        for id in ids {
+            match in_words(self.store.read(&Kind::SECRET, id).await.map_err(Error::from))? {
+                Ok(record) => {
+                    found.insert(id.clone(), record.as_ref().map(stored_version));
+                }
+                Err(problem) => self.find(&Kind::SECRET, id, problem),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Version and fingerprint of a record.
+type StoredVersion = (u64, String);
+
+fn stored_version(record: &Record) -> StoredVersion {
+    (record.version.number(), record::digest(record))
+}
+
+/// Which of so many parts of all ids this one is in.
+fn part_of(id: &str, parts: u64) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish().checked_rem(parts).unwrap_or_default()
 }
 
 /// Checks a whole store. `on_progress` is called with the number of records looked at.
@@ -155,46 +335,9 @@ pub async fn check(
     on_progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<CheckReport> {
     let mut check = Check { store, keyring, report: CheckReport::default() };
-    let mut seen: u64 = 0;
-    // What the store holds of each secret; the trail is read after it, so that it knows at least as much.
-    let mut stored: HashMap<String, (u64, String)> = HashMap::new();
-    for kind in store.kinds().await? {
-        let mut query = Query::of(kind.clone());
-        loop {
-            let page = store.list(&query).await?;
-            let Some(last) = page.last() else { break };
-            query.after = Some(last.position());
-            for record in &page {
-                check.one(record).await?;
-                if record.kind == Kind::SECRET {
-                    stored.insert(record.id.clone(), (record.version.number(), record::digest(record)));
-                }
-            }
-            let count = check.report.records.entry(kind.to_string()).or_default();
-            *count = count.saturating_add(page.len() as u64);
-            seen = seen.saturating_add(page.len() as u64);
-            on_progress(seen);
-        }
-    }
-    let histories = trail.histories(&|kind, _| kind == "secret").await?;
-    let suspects = disagreements(&stored, &histories, knowledge);
-    if suspects.is_empty() {
-        return Ok(check.report);
-    }
-    // In a store that is in use, a change may have come between the two readings.
-    let mut again: HashMap<String, (u64, String)> = HashMap::new();
-    for id in &suspects {
-        if let Some(record) = store.read(&Kind::SECRET, id).await? {
-            again.insert(id.clone(), (record.version.number(), record::digest(&record)));
-        }
-    }
-    let histories = trail.histories(&|kind, id| kind == "secret" && suspects.contains(id)).await?;
-    for id in &suspects {
-        let stored = again.get(id).map(|(version, digest)| (*version, digest.as_str()));
-        if let Some(problem) = compare(stored, histories.get(&history_key(id)), knowledge) {
-            check.find(Kind::SECRET.as_str(), id, problem);
-        }
-    }
+    check.records(on_progress).await?;
+    let secrets = check.report.records.get(Kind::SECRET.as_str()).copied().unwrap_or_default();
+    check.all_versions(trail, knowledge, secrets / SECRETS_AT_ONCE + 1).await?;
     Ok(check.report)
 }
 
@@ -203,15 +346,16 @@ fn history_key(id: &str) -> HistoryKey {
 }
 
 fn disagreements(
-    stored: &HashMap<String, (u64, String)>,
+    stored: &HashMap<String, StoredVersion>,
     histories: &HashMap<HistoryKey, ChangeHistory>,
     knowledge: Knowledge,
 ) -> BTreeSet<String> {
-    let ids = stored.keys().chain(histories.keys().map(|(_, id)| id)).cloned().collect::<BTreeSet<_>>();
+    let ids = stored.keys().chain(histories.keys().map(|(_, id)| id)).collect::<BTreeSet<_>>();
     ids.into_iter()
         .filter(|id| {
-            let state = stored.get(id).map(|(version, digest)| (*version, digest.as_str()));
+            let state = stored.get(*id).map(|(version, digest)| (*version, digest.as_str()));
             compare(state, histories.get(&history_key(id)), knowledge).is_some()
         })
+        .cloned()
         .collect()
 }

@@ -3,8 +3,9 @@
 //! Nothing else in this crate reads the time.
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +68,9 @@ impl fmt::Debug for Timestamp {
 pub trait Clock: Send + Sync {
     /// The present moment.
     fn now(&self) -> Timestamp;
+
+    /// How much time has really passed since some fixed moment: setting the clock does not change it.
+    fn elapsed(&self) -> Duration;
 }
 
 /// The machine's clock.
@@ -77,27 +81,45 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp(jiff::Timestamp::now().as_microsecond())
     }
+
+    fn elapsed(&self) -> Duration {
+        static FIRST_LOOK: LazyLock<Instant> = LazyLock::new(Instant::now);
+        FIRST_LOOK.elapsed()
+    }
 }
 
 /// A clock that moves only when told to.
 #[derive(Debug)]
-pub struct ManualClock(AtomicI64);
+pub struct ManualClock {
+    now: AtomicI64,
+    elapsed: AtomicU64,
+}
 
 impl ManualClock {
     /// A clock standing at `start`.
     pub const fn at(start: Timestamp) -> Self {
-        Self(AtomicI64::new(start.0))
+        Self { now: AtomicI64::new(start.0), elapsed: AtomicU64::new(0) }
     }
 
-    /// Moves the clock forward.
+    /// Lets time pass.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        self.now.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        self.elapsed.fetch_add(u64::try_from(by.as_micros()).unwrap_or(u64::MAX), Ordering::SeqCst);
+    }
+
+    /// Sets the clock; no time passes.
+    pub fn set(&self, to: Timestamp) {
+        self.now.store(to.0, Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
+        Timestamp(self.now.load(Ordering::SeqCst))
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_micros(self.elapsed.load(Ordering::SeqCst))
     }
 }
 
@@ -117,6 +139,17 @@ mod tests {
         for text in ["", "yesterday", "2026-13-01T00:00:00Z", "2026-11-24"] {
             assert_eq!(Timestamp::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn setting_a_clock_lets_no_time_pass() {
+        let clock = ManualClock::at(Timestamp(5));
+        clock.set(Timestamp(500));
+        assert_eq!((clock.now(), clock.elapsed()), (Timestamp(500), Duration::ZERO));
+        clock.advance(Duration::from_micros(2));
+        assert_eq!((clock.now(), clock.elapsed()), (Timestamp(502), Duration::from_micros(2)));
+        let before = SystemClock.elapsed();
+        assert!(SystemClock.elapsed() >= before);
     }
 
     #[test]

@@ -49,14 +49,6 @@ pub enum Error {
         /// The state, and what would have to happen first.
         reason: String,
     },
-    /// The caller asks too often, or for too much at once.
-    #[error("too many requests: {reason}")]
-    TooMany {
-        /// Which limit.
-        reason: String,
-        /// Seconds to wait.
-        retry_after: u64,
-    },
     /// The master key is not available, so nothing can be done.
     #[error("the server is sealed: its master key is not available")]
     Sealed,

@@ -5,6 +5,7 @@
 //! tombstones and the audit trail are authenticated under keys derived from it.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use chatelaine_crypto::{KeyMaterial, MacKey, RecordCipher, derive};
@@ -98,11 +99,11 @@ impl Keyring {
         std::iter::once(&self.active).chain(&self.retired).find(|master| master.id == id)
     }
 
-    /// Makes sure that the store belongs to this master key, and marks an empty store as its own.
+    /// Whether the store is marked as belonging to this master key; an empty store is not.
     ///
     /// # Errors
     /// [`Error::WrongState`] when the store belongs to another master key or holds records of unknown origin.
-    pub async fn adopt(&self, store: &dyn Store, clock: &dyn Clock) -> Result<()> {
+    pub async fn recognises(&self, store: &dyn Store) -> Result<bool> {
         let foreign = || Error::WrongState {
             reason: format!(
                 "{} was made under another master key than {}: give the server the master key that belongs to this store, or another store",
@@ -112,10 +113,19 @@ impl Keyring {
         };
         if let Some(mark) = store.read(&Kind::MARK, MASTER_KEY_MARK).await? {
             let plain = self.open_under_master(&mark).map_err(|_| foreign())?;
-            return if plain.ct_eq(MARK_PLAINTEXT) { Ok(()) } else { Err(foreign()) };
+            return if plain.ct_eq(MARK_PLAINTEXT) { Ok(true) } else { Err(foreign()) };
         }
-        if !store.kinds().await?.is_empty() {
-            return Err(foreign());
+        if store.kinds().await?.is_empty() { Ok(false) } else { Err(foreign()) }
+    }
+
+    /// Makes sure that the store belongs to this master key, and marks an empty store as its own. Whether an empty one may
+    /// be believed to be new is for the caller to know.
+    ///
+    /// # Errors
+    /// As for [`Self::recognises`].
+    pub async fn adopt(&self, store: &dyn Store, clock: &dyn Clock) -> Result<()> {
+        if self.recognises(store).await? {
+            return Ok(());
         }
         let mark = self.seal_under_master(Kind::MARK, MASTER_KEY_MARK, "", clock, MARK_PLAINTEXT)?;
         match store.apply(vec![Change::Create(mark)]).await {
@@ -209,21 +219,29 @@ impl Keyring {
     /// The newest key-encryption key of a project; the first use of a project makes one.
     ///
     /// # Errors
-    /// Those of the store; [`Error::Corrupt`] when a key does not open.
+    /// Those of the store; [`Error::Corrupt`] when a key does not open, or is lost: one that sealed something is never
+    /// replaced by another.
     pub async fn current(&self, store: &dyn Store, clock: &dyn Clock, project: &str) -> Result<ScopeKey> {
         let known = self.current.read().get(project).copied();
         if let Some(version) = known {
             return self.version(store, project, version).await;
         }
-        let query = Query { parent: Some(project.to_owned()), ..Query::of(Kind::SCOPE_KEY) };
-        let mut newest = None;
-        for record in store.list(&query).await? {
-            let version = scope_key_version(&record, project)?;
-            newest = newest.max(Some(version));
-        }
-        let version = match newest {
+        let version = match newest_scope_key(store, project).await? {
             Some(version) => version,
-            None => self.create_scope_key(store, clock, project).await?,
+            None => match sealed_record(store, project).await? {
+                None => self.create_scope_key(store, clock, project).await?,
+                // Another task may have made the key and used it between the two looks.
+                Some(record) => newest_scope_key(store, project).await?.ok_or_else(|| {
+                    let missing = match record::sealed_under(&record) {
+                        Ok(SealedUnder::ScopeKey(version)) => scope_key_id(project, version),
+                        _ => format!("of project {project}"),
+                    };
+                    Error::Corrupt(format!(
+                        "scope key {missing} is missing, and {}/{} is sealed under it: restore the store from its backup",
+                        record.kind, record.id
+                    ))
+                })?,
+            },
         };
         let key = self.version(store, project, version).await?;
         let mut current = self.current.write();
@@ -274,6 +292,13 @@ impl Keyring {
         Ok(ScopeKey { version, cipher })
     }
 
+    /// Forgets the opened scope keys, as a restart does.
+    #[cfg(test)]
+    pub(crate) fn forget(&self) {
+        self.opened.write().clear();
+        self.current.write().clear();
+    }
+
     /// Opens a record of kind `scope_key`.
     ///
     /// # Errors
@@ -311,6 +336,22 @@ impl Keyring {
             Err(Error::Internal("the canary came back changed".to_owned()))
         }
     }
+}
+
+async fn newest_scope_key(store: &dyn Store, project: &str) -> Result<Option<u32>> {
+    let query = Query { parent: Some(project.to_owned()), ..Query::of(Kind::SCOPE_KEY) };
+    let mut newest = None;
+    for record in store.list(&query).await? {
+        newest = newest.max(Some(scope_key_version(&record, project)?));
+    }
+    Ok(newest)
+}
+
+/// A record of the project that cannot be read without a scope key, if there is one.
+async fn sealed_record(store: &dyn Store, project: &str) -> Result<Option<Record>> {
+    let query =
+        Query { project: Some(project.to_owned()), limit: NonZeroUsize::MIN, ..Query::of(Kind::SECRET) };
+    Ok(store.list(&query).await?.pop())
 }
 
 fn scope_key_id(project: &str, version: u32) -> String {

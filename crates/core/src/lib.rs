@@ -19,6 +19,7 @@ pub mod store;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 pub mod tombstone;
+mod walk;
 
 pub use clock::{Clock, Timestamp};
 pub use error::{Error, Result};

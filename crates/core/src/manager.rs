@@ -6,18 +6,22 @@
 
 mod deletion;
 mod keys;
+mod listing;
 mod reaper;
 #[cfg(test)]
 mod tests;
+mod update;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 
 use crate::audit::{Action, AuditTrail, Durability, Event, Initiator, Outcome, Written};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 use crate::id::{RequestId, SecretId, Version};
 use crate::keyring::Keyring;
@@ -26,16 +30,21 @@ use crate::record::{self, SealedUnder};
 use crate::secret::{self, Metadata, Secret, State};
 use crate::store::{Change, Kind, Record, Store, StoreError};
 
-pub use keys::{KeyFilter, KeyUpdate, NewKey};
+pub use keys::NewKey;
+pub use listing::{KeyFilter, KeyList};
 pub use reaper::ReapReport;
+pub use update::KeyUpdate;
+
+/// So much may the clock be set forward before deletions are held back until the time has really passed.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(3600);
 
 /// What an operator sets.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// How long a deleted secret can be undeleted.
     pub grace: Duration,
-    /// How long after its expiry a secret is deleted.
-    pub expired_after: Duration,
+    /// How long after its expiry a secret is deleted; `None`: never.
+    pub expired_after: Option<Duration>,
     /// Largest payload, in bytes.
     pub max_payload: usize,
     /// Most secrets in one page of a listing.
@@ -47,7 +56,7 @@ impl Default for Settings {
         const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
         Self {
             grace: WEEK,
-            expired_after: WEEK,
+            expired_after: None,
             max_payload: 65_536,
             max_page: const { NonZeroUsize::new(1000).unwrap() },
         }
@@ -67,6 +76,21 @@ pub struct Description {
     pub metadata: Metadata,
 }
 
+/// What was found since the start that should not be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Irregularities {
+    /// Tombstones that nobody asked for, or that lay on nothing.
+    pub planted_tombstones: u64,
+    /// Times a damaged record was met: in a listing, or by the reaper.
+    pub damaged_records: u64,
+}
+
+#[derive(Default)]
+struct Counted {
+    planted_tombstones: AtomicU64,
+    damaged_records: AtomicU64,
+}
+
 /// The one door.
 pub struct Manager {
     store: Arc<dyn Store>,
@@ -75,6 +99,9 @@ pub struct Manager {
     trail: Arc<dyn AuditTrail>,
     clock: Arc<dyn Clock>,
     settings: Settings,
+    counted: Counted,
+    /// A moment of the clock, and what had really passed then.
+    anchor: Mutex<(Timestamp, Duration)>,
 }
 
 /// Who is written down, for a request of a caller or for the server's own work.
@@ -110,7 +137,30 @@ impl Manager {
         settings: Settings,
     ) -> Result<Self> {
         keyring.adopt(&*store, &*clock).await?;
-        Ok(Self { store, keyring, policy: ArcSwap::from_pointee(policy), trail, clock, settings })
+        let anchor = Mutex::new((clock.now(), clock.elapsed()));
+        let policy = ArcSwap::from_pointee(policy);
+        Ok(Self { store, keyring, policy, trail, clock, settings, counted: Counted::default(), anchor })
+    }
+
+    /// What was found since the start that should not be.
+    pub fn irregularities(&self) -> Irregularities {
+        Irregularities {
+            planted_tombstones: self.counted.planted_tombstones.load(Ordering::Relaxed),
+            damaged_records: self.counted.damaged_records.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The moment by which it is decided what is due: the clock's, but never much further on than time has really passed
+    /// since the start, so that a clock that leaps forward destroys nothing.
+    fn passed_now(&self) -> Timestamp {
+        let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
+        let mut anchor = self.anchor.lock();
+        let expected = anchor.0.plus(elapsed.saturating_sub(anchor.1));
+        if now < expected {
+            // It was set back, or had been ahead when the server started: what is earlier is the safe side.
+            *anchor = (now, elapsed);
+        }
+        now.min(expected.plus(CLOCK_TOLERANCE))
     }
 
     /// Whether the store answers.
@@ -237,7 +287,7 @@ impl Manager {
             project: metadata.project.clone(),
             created: metadata.created,
             version,
-            attributes: metadata.index(self.settings.expired_after),
+            attributes: metadata.index(),
             body: Vec::new(),
         };
         let body = secret::encode(metadata, payload)?;
@@ -261,14 +311,7 @@ impl Manager {
     }
 
     /// One change: pending event, store, outcome.
-    async fn change(
-        &self,
-        actor: &Actor,
-        mut event: Event,
-        written: Written,
-        batch: Vec<Change>,
-    ) -> Result<()> {
-        debug_assert_eq!(event.initiator, actor.initiator);
+    async fn change(&self, mut event: Event, written: Written, batch: Vec<Change>) -> Result<()> {
         event.written = Some(written);
         event.outcome = Outcome::Pending;
         self.trail.append(std::slice::from_ref(&event), Durability::Synced).await?;
@@ -291,7 +334,37 @@ impl Manager {
             // The pending event is durable and the change is made or refused: to fail now would misreport it.
             tracing::error!(%failure, "the outcome of a change could not be written to the audit trail");
         }
-        Ok(result?)
+        result.map_err(|error| match error {
+            // The tombstone's version means nothing to whoever deals with the secret.
+            StoreError::Conflict { kind, .. } if kind == Kind::TOMBSTONE => Error::WrongState {
+                reason: "its deletion was changed at the same moment: repeat the request".to_owned(),
+            },
+            other => other.into(),
+        })
+    }
+
+    /// Counts records that could not be read or opened and were left out.
+    fn count_damaged(&self, count: u64) {
+        self.counted.damaged_records.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Logs a record that does not open and was left out.
+    fn log_damaged(kind: &Kind, id: &str, reason: &str) {
+        tracing::error!(%kind, id, reason, "a damaged record was left out");
+    }
+
+    /// Writes down that a tombstone was found that nobody asked for, before anything is done about it.
+    async fn note_planted(&self, id: &str, reason: &str) -> Result<()> {
+        self.counted.planted_tombstones.fetch_add(1, Ordering::Relaxed);
+        self.note_tombstone(id, reason).await
+    }
+
+    /// Writes down that a tombstone is not as it should be, before it is mended.
+    async fn note_tombstone(&self, id: &str, reason: &str) -> Result<()> {
+        tracing::warn!(secret = id, reason, "a tombstone is not as it should be");
+        let mut event = self.event(&Actor::server(), Action::Restore, Some(("tombstone", id.to_owned())));
+        event.reason = Some(reason.to_owned());
+        Ok(self.trail.append(&[event], Durability::Synced).await?)
     }
 
     /// The secret, if the caller may do `rule` to it; one that the caller may not know of is not found.

@@ -2,11 +2,12 @@
 //!
 //! Material is destroyed only if the tombstone is authentic, the secret itself says it was deleted by the same request,
 //! and the audit trail holds that request as the newest change of the secret. Anything else is a planted, replayed or
-//! outlived tombstone: it is removed and the secret stays.
+//! outlived tombstone: it is removed and the secret stays. The trail is long, so it is asked last: only about tombstones
+//! that are due and agree with their secret.
 
 use crate::audit::{Action, ChangeHistory};
 use crate::clock::Timestamp;
-use crate::id::Version;
+use crate::id::{SecretId, Version};
 use crate::secret::Metadata;
 use crate::tombstone::Tombstone;
 
@@ -26,21 +27,16 @@ pub struct Found<'a> {
 pub enum Decision {
     /// The grace period is not over.
     Wait,
-    /// Destroy the material and remove the tombstone.
-    Purge,
+    /// Destroy the material and remove the tombstone, if the audit trail says the same ([`judge`]).
+    Due,
     /// Remove the tombstone and make sure that the secret is live; the text says why.
     Restore(&'static str),
     /// There is no secret: remove the tombstone.
     Clear,
 }
 
-/// Decides about one tombstone. `tombstone` is `None` when the record is not authentic.
-pub fn decide(
-    tombstone: Option<&Tombstone>,
-    secret: Option<Found<'_>>,
-    history: Option<&ChangeHistory>,
-    now: Timestamp,
-) -> Decision {
+/// Decides about one tombstone without the trail. `tombstone` is `None` when the record is not authentic.
+pub fn decide(tombstone: Option<&Tombstone>, secret: Option<Found<'_>>, now: Timestamp) -> Decision {
     let Some(secret) = secret else { return Decision::Clear };
     let Some(tombstone) = tombstone else { return Decision::Restore("the tombstone is not authentic") };
     let Some(deletion) = secret.metadata.deletion else {
@@ -49,26 +45,25 @@ pub fn decide(
     if deletion.event != tombstone.event || secret.version != tombstone.version {
         return Decision::Restore("the tombstone belongs to another deletion");
     }
-    let logged = history.is_some_and(|history| {
+    if tombstone.purge_at > now || deletion.purge_at > now { Decision::Wait } else { Decision::Due }
+}
+
+/// Whether the trail holds the deletion by the event `deleted_by` as the newest change of the secret as it was found.
+pub fn judge(deleted_by: SecretId, secret: Found<'_>, history: Option<&ChangeHistory>) -> bool {
+    history.is_some_and(|history| {
         let newest = match &history.done {
             Some(done) if done.written.version >= secret.version => Some(done),
             // The process may have died between the change and the note that it was done.
             _ => history
                 .begun
                 .iter()
-                .find(|begun| begun.written.version == secret.version && begun.event == tombstone.event),
+                .find(|begun| begun.written.version == secret.version && begun.event == deleted_by),
         };
         newest.is_some_and(|change| {
             change.action == Action::Delete
-                && change.event == tombstone.event
+                && change.event == deleted_by
                 && change.written.version == secret.version
                 && change.written.digest == secret.digest
         })
-    });
-    if !logged {
-        return Decision::Restore(
-            "the audit trail does not hold the request as the newest change of the secret",
-        );
-    }
-    if tombstone.purge_at > now || deletion.purge_at > now { Decision::Wait } else { Decision::Purge }
+    })
 }

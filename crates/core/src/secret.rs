@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::time::Duration;
 
 use chatelaine_crypto::KeyMaterial;
 use serde::{Deserialize, Serialize};
@@ -162,8 +161,8 @@ impl Metadata {
         }
     }
 
-    /// What the record can be listed by. `expired_after` is how long after its expiry a secret is to be deleted.
-    pub fn index(&self, expired_after: Duration) -> IndexAttributes {
+    /// What the record can be listed by. It is due when it can be purged, where it is deleted, and else when it expires.
+    pub fn index(&self) -> IndexAttributes {
         IndexAttributes {
             owner: Some(self.owner.clone()),
             name: self.name.clone(),
@@ -171,7 +170,7 @@ impl Metadata {
             class: Some(self.scope.as_str().to_owned()),
             parent: None,
             reference: self.master_key.clone(),
-            due: self.expires_at.filter(|_| self.deletion.is_none()).map(|end| end.plus(expired_after)),
+            due: self.deletion.map_or(self.expires_at, |deletion| Some(deletion.purge_at)),
         }
     }
 }

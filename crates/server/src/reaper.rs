@@ -10,8 +10,8 @@ use crate::http::App;
 
 /// How a report looks outside.
 pub fn document(report: ReapReport) -> ReapDocument {
-    let ReapReport { purged, restored, cleared, waiting, expired, corrupt } = report;
-    ReapDocument { purged, restored, cleared, waiting, expired, corrupt }
+    let ReapReport { purged, restored, cleared, remade, waiting, expired, corrupt } = report;
+    ReapDocument { purged, restored, cleared, remade, waiting, expired, corrupt }
 }
 
 /// Runs the reaper once, with log and metrics.
@@ -23,19 +23,20 @@ pub async fn run(app: &App) -> chatelaine_core::Result<ReapDocument> {
     app.metrics().reaped(&result);
     match &result {
         Ok(report) => {
-            let ReapReport { purged, restored, cleared, waiting, expired, corrupt } = *report;
-            if restored > 0 || corrupt > 0 {
+            let ReapReport { purged, restored, cleared, remade, waiting, expired, corrupt } = *report;
+            if restored > 0 || cleared > 0 || remade > 0 || corrupt > 0 {
                 tracing::error!(
                     purged,
                     restored,
                     cleared,
+                    remade,
                     waiting,
                     expired,
                     corrupt,
                     "the reaper found what should not be"
                 );
             } else {
-                tracing::info!(purged, restored, cleared, waiting, expired, corrupt, "the reaper has run");
+                tracing::info!(purged, waiting, expired, "the reaper has run");
             }
         }
         Err(error) => tracing::error!(%error, "the reaper stopped; nothing was destroyed that was not due"),

@@ -17,7 +17,7 @@ use chatelaine_core::keyring::Keyring;
 use chatelaine_core::manager::{Manager, Settings};
 use chatelaine_core::policy::rules::parse_policy_file;
 use chatelaine_core::policy::{Policy, PolicyConfig};
-use chatelaine_core::store::Store;
+use chatelaine_core::store::{Kind, Store};
 use chatelaine_crypto::KeyMaterial;
 use chatelaine_seal::file::FileSeal;
 use chatelaine_seal::{MasterKeys, Seal};
@@ -188,12 +188,16 @@ pub async fn open(config: &Config) -> Result<Opened> {
     let trail = Arc::new(trail);
     let store = store(config).await?;
     let described = store.describe();
+    refuse_lost_store(config, &keyring, &*store, &recovery).await?;
+    refuse_lost_identities(config, &*store).await?;
     let (identities, first_start) =
         Identities::open(&config.identity, &config.data.folder, &config.own_url(), Arc::clone(&clock))
             .await?;
     let settings = Settings {
         grace: Duration::from_secs(config.deletion.grace_seconds),
-        expired_after: Duration::from_secs(config.deletion.expired_after_seconds),
+        expired_after: Some(config.deletion.expired_after_seconds)
+            .filter(|seconds| *seconds > 0)
+            .map(Duration::from_secs),
         max_payload: config.limits.max_key_string_bytes,
         max_page: std::num::NonZeroUsize::new(config.limits.max_page).unwrap_or(std::num::NonZeroUsize::MIN),
     };
@@ -201,6 +205,40 @@ pub async fn open(config: &Config) -> Result<Opened> {
     note_start(&manager, &recovery).await?;
     let app = Arc::new(App::new(manager, identities, trail, config));
     Ok(Opened { app, store: described, seal, first_start })
+}
+
+/// Refuses an empty store beside a trail that knows of one: it would be taken for a new one, and the real one, whose disk
+/// may only not be mounted, would be forgotten.
+async fn refuse_lost_store(
+    config: &Config,
+    keyring: &Keyring,
+    store: &dyn Store,
+    recovery: &Recovery,
+) -> Result<()> {
+    let lasting = chatelaine_store::embedded_file(&config.store_url())?.is_some();
+    if !lasting || recovery.head == Head::EMPTY || keyring.recognises(store).await? {
+        return Ok(());
+    }
+    bail!(
+        "{} is empty, and the audit trail in {} knows {} events: is the store's disk mounted, and store.url right? Mount it, \
+         or restore the store from its backup. To begin anew with an empty store, move the audit trail away",
+        store.describe(),
+        absolute(&config.audit_path()).display(),
+        recovery.head.seq
+    )
+}
+
+/// Refuses to make new identities beside keys of older ones: nobody would see those keys any more.
+async fn refuse_lost_identities(config: &Config, store: &dyn Store) -> Result<()> {
+    let Some(file) = config.identity.file_to_be_made(&config.data.folder) else { return Ok(()) };
+    if !store.kinds().await?.contains(&Kind::SECRET) {
+        return Ok(());
+    }
+    bail!(
+        "{file} is missing, and the store holds keys, which belong to the user ids in it: restore {file} from its backup. To \
+         go on without it, make a new one with `chatelaine identity add`; new users see none of the keys that are there",
+        file = absolute(&file).display()
+    )
 }
 
 /// Writes down how the trail was found, then that the server starts.
@@ -228,6 +266,9 @@ async fn note_start(manager: &Manager, recovery: &Recovery) -> Result<()> {
     manager.note_own(Action::StartServer, Some(format!("version {}", env!("CARGO_PKG_VERSION")))).await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
 
 /// Where a relative path in the configuration leads, for messages.
 pub fn absolute(path: &Path) -> PathBuf {

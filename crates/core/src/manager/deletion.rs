@@ -2,12 +2,13 @@
 
 use super::{Actor, Description, Manager};
 use crate::audit::{Action, Written};
+use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::{SecretId, Version};
 use crate::policy::Caller;
 use crate::record;
 use crate::secret::{Deletion, Secret};
-use crate::store::{Change, Kind};
+use crate::store::{Change, Kind, Record};
 use crate::tombstone::{self, Tombstone};
 
 impl Manager {
@@ -41,25 +42,61 @@ impl Manager {
         let record = self.seal(secret.id, secret.version.next(), &metadata, secret.payload()).await?;
         let written = Written { version: record.version, digest: record::digest(&record) };
         let grave = Tombstone { secret: secret.id, version: record.version, event: event.id, purge_at };
-        let key = self.keyring.current(&*self.store, &*self.clock, &metadata.project).await?;
-        // Whatever lies there was planted or is left over: it must not stand in the way.
-        if let Some(planted) = self.store.read(&Kind::TOMBSTONE, &secret.id.to_string()).await? {
-            let removal = Change::Remove { kind: Kind::TOMBSTONE, id: planted.id, expected: planted.version };
-            self.store.apply(vec![removal]).await?;
+        let mut batch = vec![Change::Replace { expected: secret.version, record }];
+        // Whatever lies on a live secret was planted: it must not stand in the way, and goes in the same step, so that a
+        // deletion at the same moment keeps its tombstone.
+        match self.store.read(&Kind::TOMBSTONE, &secret.id.to_string()).await? {
+            None => {
+                let stone = self.tombstone(&metadata.project, &grave, now, Version::FIRST).await?;
+                batch.push(Change::Create(stone));
+            }
+            Some(planted) => {
+                // One of a deletion that was faster is not planted: that the secret is as it was tells them apart.
+                match self.store.read(&Kind::SECRET, &planted.id).await? {
+                    None => return Err(Error::not_found(format!("key {}", secret.id))),
+                    Some(now) if now.version != secret.version => {
+                        return Err(Error::VersionMismatch { current: now.version });
+                    }
+                    Some(_) => {}
+                }
+                self.note_planted(&planted.id, "it lay on a key that is deleted only now: it is replaced")
+                    .await?;
+                let version = planted.version.next();
+                let record = self.tombstone(&metadata.project, &grave, planted.created, version).await?;
+                batch.push(Change::Replace { expected: planted.version, record });
+            }
         }
-        let stone = tombstone::make(&self.keyring, &key, &metadata.project, &grave, now, Version::FIRST)?;
-        let stone = Change::Create(stone);
-        self.change(actor, event, written, vec![Change::Replace { expected: secret.version, record }, stone])
-            .await
+        self.change(event, written, batch).await
+    }
+
+    /// The record of a tombstone.
+    pub(super) async fn tombstone(
+        &self,
+        project: &str,
+        grave: &Tombstone,
+        created: Timestamp,
+        version: Version,
+    ) -> Result<Record> {
+        let key = self.keyring.current(&*self.store, &*self.clock, project).await?;
+        tombstone::make(&self.keyring, &key, project, grave, created, version)
     }
 
     /// Takes a deletion back.
     ///
     /// # Errors
-    /// [`Error::WrongState`] when the key is not deleted; [`Error::NotFound`] when it is purged; as for [`Self::update`].
+    /// [`Error::WrongState`] when the key is not deleted; [`Error::NotFound`] when the grace period is over, whether or not
+    /// it is purged already; as for [`Self::update`].
     pub async fn undelete(&self, caller: &Caller, id: SecretId) -> Result<Description> {
-        match self.find(caller, "key:undelete", id, true).await {
-            Ok((_, secret)) => self.dig_out(&Actor::of(caller), Action::Undelete, &secret, None).await,
+        let found = async {
+            let (_, secret) = self.find(caller, "key:undelete", id, true).await?;
+            let now = self.passed_now();
+            match secret.metadata.deletion {
+                Some(deletion) if deletion.purge_at <= now => Err(Error::not_found(format!("key {id}"))),
+                _ => Ok(secret),
+            }
+        };
+        match found.await {
+            Ok(secret) => self.dig_out(&Actor::of(caller), Action::Undelete, &secret, None).await,
             Err(error) => self.refuse(caller, Action::Undelete, Some(id), error).await,
         }
     }
@@ -84,7 +121,7 @@ impl Manager {
         }
         let mut event = self.event(actor, action, Some(("secret", secret.id.to_string())));
         event.reason = reason.map(str::to_owned);
-        self.change(actor, event, written, batch).await?;
+        self.change(event, written, batch).await?;
         Ok(Description { id: secret.id, version, state: metadata.state(now), metadata })
     }
 }

@@ -4,8 +4,10 @@
 //! so it keeps to the limits of [`crate::store`] like any other backend.
 
 pub mod conformance;
+pub mod damaged;
 pub mod memory;
 
+pub use damaged::DamagedStore;
 pub use memory::MemoryStore;
 
 #[cfg(test)]

@@ -221,7 +221,8 @@ impl Default for AuditConfig {
 pub struct DeletionConfig {
     /// Seconds a deleted key can be undeleted before its key string is destroyed. Default: 7 days.
     pub grace_seconds: u64,
-    /// Seconds after its expiry at which a key is deleted (and can still be undeleted). Default: 7 days.
+    /// Seconds after its expiry at which a key is deleted; it can be undeleted until the grace period is over, and then its
+    /// key string is destroyed. 0: expired keys stay until somebody deletes them.
     pub expired_after_seconds: u64,
     /// Seconds between two runs of the reaper. 0: only `chatelaine reap` runs it.
     pub reap_every_seconds: u64,
@@ -230,7 +231,7 @@ pub struct DeletionConfig {
 impl Default for DeletionConfig {
     fn default() -> Self {
         const WEEK: u64 = 7 * 24 * 3600;
-        Self { grace_seconds: WEEK, expired_after_seconds: WEEK, reap_every_seconds: 3600 }
+        Self { grace_seconds: WEEK, expired_after_seconds: 0, reap_every_seconds: 3600 }
     }
 }
 

@@ -123,10 +123,6 @@ impl From<Error> for ApiError {
             Error::Invalid { field, reason } => Self::field(field, reason),
             Error::Exists { .. } | Error::WrongState { .. } => Self::new(StatusCode::CONFLICT, detail),
             Error::VersionMismatch { .. } => Self::new(StatusCode::PRECONDITION_FAILED, detail),
-            Error::TooMany { reason, retry_after } => Self {
-                retry_after: Some(retry_after),
-                ..Self::new(StatusCode::TOO_MANY_REQUESTS, format!("too many requests: {reason}"))
-            },
             Error::Sealed => {
                 Self::unavailable("the key manager is sealed: its master key is not available", 30, detail)
             }

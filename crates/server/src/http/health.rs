@@ -106,7 +106,8 @@ pub(crate) async fn metrics(
             "your network may not read metrics; the operator allows it in server.metrics_networks",
         ));
     }
-    let text = app.metrics.encode(&app.identities.counters(), app.trail.head().seq);
+    let met = app.manager.irregularities();
+    let text = app.metrics.encode(&app.identities.counters(), met, app.trail.head().seq);
     Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
         .into_response())
 }

@@ -44,6 +44,15 @@ pub struct StaticSettings {
     pub file: PathBuf,
 }
 
+impl IdentityConfig {
+    /// The file of identities that a first start would make, if it is not there.
+    pub fn file_to_be_made(&self, data_folder: &Path) -> Option<PathBuf> {
+        let by_default = self.kind == IdentityKind::Static && self.fixed.is_default();
+        let file = self.fixed.path(data_folder);
+        (by_default && file.symlink_metadata().is_err()).then_some(file)
+    }
+}
+
 /// The name of the identities' file in the data folder.
 const DEFAULT_FILE: &str = "identities.toml";
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chatelaine_core::manager::ReapReport;
+use chatelaine_core::manager::{Irregularities, ReapReport};
 use http::{Method, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -51,6 +51,7 @@ pub struct Metrics {
     reaped: Family<Result, Counter>,
     reaper_runs: Family<Result, Counter>,
     identity: Family<Result, Gauge>,
+    irregularities: Family<Result, Gauge>,
     audit_events: Gauge,
     resident_memory: Gauge,
 }
@@ -98,6 +99,7 @@ impl Metrics {
             reaped: Family::default(),
             reaper_runs: Family::default(),
             identity: Family::default(),
+            irregularities: Family::default(),
             audit_events: Gauge::default(),
             resident_memory: Gauge::default(),
         };
@@ -123,6 +125,11 @@ impl Metrics {
         );
         registry.register("reaper_keys", "Keys and tombstones the reaper dealt with", metrics.reaped.clone());
         registry.register("reaper_runs", "Runs of the reaper", metrics.reaper_runs.clone());
+        registry.register(
+            "store_irregularities",
+            "Times something was met in the store that should not be, since the start",
+            metrics.irregularities.clone(),
+        );
         registry.register(
             "audit_events",
             "Number of the last event of the audit trail",
@@ -165,6 +172,7 @@ impl Metrics {
             ("purged", report.purged),
             ("restored", report.restored),
             ("cleared", report.cleared),
+            ("remade", report.remade),
             ("expired", report.expired),
             ("corrupt", report.corrupt),
         ] {
@@ -173,7 +181,7 @@ impl Metrics {
     }
 
     /// All figures in OpenMetrics text.
-    pub(crate) fn encode(&self, counters: &Counters, audit_events: u64) -> String {
+    pub(crate) fn encode(&self, counters: &Counters, met: Irregularities, audit_events: u64) -> String {
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         for (result, count) in [
             ("cache_hit", counters.cache_hits),
@@ -184,6 +192,11 @@ impl Metrics {
             ("cached_tokens", counters.entries),
         ] {
             self.identity.get_or_create(&Result { result }).set(signed(count));
+        }
+        for (result, count) in
+            [("planted_tombstone", met.planted_tombstones), ("damaged_record", met.damaged_records)]
+        {
+            self.irregularities.get_or_create(&Result { result }).set(signed(count));
         }
         self.audit_events.set(signed(audit_events));
         if let Some(bytes) = resident_memory() {
@@ -219,16 +232,20 @@ mod tests {
             StatusCode::NOT_FOUND,
             Duration::ZERO,
         );
-        let text = metrics.encode(&Counters::default(), 7);
+        let met = Irregularities { damaged_records: 3, ..Irregularities::default() };
+        let text = metrics.encode(&Counters::default(), met, 7);
         for line in [
             "chatelaine_http_requests_total{method=\"GET\",route=\"/v1/keys/{key_id}\",status=\"200\"} 1",
             "chatelaine_http_requests_total{method=\"other\",route=\"unknown\",status=\"404\"} 1",
             "chatelaine_http_requests_in_flight 1",
+            "chatelaine_store_irregularities{result=\"damaged_record\"} 3",
             "chatelaine_audit_events 7",
         ] {
             assert!(text.contains(line), "{line} is missing in:\n{text}");
         }
         drop(running);
-        assert!(metrics.encode(&Counters::default(), 7).contains("chatelaine_http_requests_in_flight 0"));
+        assert!(
+            metrics.encode(&Counters::default(), met, 7).contains("chatelaine_http_requests_in_flight 0")
+        );
     }
 }

@@ -202,12 +202,15 @@ fn matching(query: &Query, what: &str) -> Statement {
     Statement { sql, values }
 }
 
-/// The index that leaves the fewest records to look at: what is due and what belongs together is few, a project many.
+/// The index that leaves the fewest records to look at: what is due and what belongs together is few, a project many. Where
+/// an owner is named, nobody else's records are looked at, however many refer to something of the same name.
 fn index(query: &Query) -> &'static str {
     if query.due_by.is_some() {
         "records_by_due"
     } else if query.parent.is_some() {
         "records_by_parent"
+    } else if query.owner.is_some() && query.reference.is_some() {
+        "records_by_owner_and_reference"
     } else if query.reference.is_some() {
         "records_by_reference"
     } else if query.owner.is_some() {

@@ -120,3 +120,78 @@ async fn a_change_that_was_only_begun_may_have_happened_or_not() {
     house.trail.events.lock().push(never);
     assert_eq!(checked(&house).await.findings, []);
 }
+
+/// A trail that is read while the store is in use: each reading comes after another change of one key.
+struct BusyTrail<'a> {
+    house: &'a House,
+    changing: SecretId,
+}
+
+#[async_trait]
+impl AuditTrail for BusyTrail<'_> {
+    async fn append(&self, events: &[Event], durability: Durability) -> std::result::Result<(), AuditError> {
+        self.house.trail.append(events, durability).await
+    }
+
+    async fn histories(
+        &self,
+        wanted: &(dyn for<'a> Fn(&'a str, &'a str) -> bool + Send + Sync),
+    ) -> std::result::Result<HashMap<HistoryKey, ChangeHistory>, AuditError> {
+        let cinder = caller("cinder", &["service"]);
+        let version = self.house.manager.metadata(&cinder, self.changing).await.unwrap().version;
+        let update = KeyUpdate { name: Some(Some(version.to_string())), ..KeyUpdate::default() };
+        self.house.manager.update(&cinder, self.changing, version, update).await.unwrap();
+        self.house.trail.histories(wanted).await
+    }
+}
+
+#[tokio::test]
+async fn a_store_in_use_raises_no_false_alarm() {
+    let (house, first, second) = two_keys().await;
+    let old = stored(&house, second).await;
+    let update = KeyUpdate { name: Some(Some("new".to_owned())), ..KeyUpdate::default() };
+    house.manager.update(&caller("cinder", &["service"]), second, Version::FIRST, update).await.unwrap();
+    let busy = BusyTrail { house: &house, changing: first };
+    let check = async || {
+        crate::check::check(&*house.store, &house.manager.keyring, &busy, Knowledge::Whole, &mut |_| {})
+            .await
+            .unwrap()
+            .findings
+    };
+    assert_eq!(check().await, []);
+    plant(&house, old).await;
+    let findings = check().await;
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!(findings[0].id, second.to_string());
+}
+
+/// T-STORE-LOSS: damage is named, and the rest is checked.
+#[tokio::test]
+async fn damage_is_found() {
+    let (house, first, second) = two_keys().await;
+    house.store.lose_index(&first.to_string());
+    house.clock.advance(Duration::from_secs(1));
+    let third = house.manager.put(&caller("cinder", &["service"]), None, new_key(b"third")).await.unwrap().id;
+    house.store.damage(&third.to_string());
+    let report = checked(&house).await;
+    let of = |id: &str| -> Vec<String> {
+        report.findings.iter().filter(|found| found.id == id).map(|found| found.problem.clone()).collect()
+    };
+    assert!(of(&first.to_string()).iter().any(|problem| problem.contains("index")), "{report:?}");
+    assert!(of(&third.to_string()).iter().any(|problem| problem.contains("cannot be read")), "{report:?}");
+    assert!(of("").iter().any(|problem| problem.contains("1 places")), "{report:?}");
+    assert_eq!(of(&second.to_string()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_deleted_key_without_a_tombstone_is_found() {
+    let (house, first, _) = two_keys().await;
+    house.manager.delete(&caller("cinder", &["service"]), first, None).await.unwrap();
+    let stone = house.store.read(&Kind::TOMBSTONE, &first.to_string()).await.unwrap().unwrap();
+    let removal = Change::Remove { kind: stone.kind, id: stone.id, expected: stone.version };
+    house.store.apply(vec![removal]).await.unwrap();
+    assert!(problem(&house).await.contains("no tombstone"));
+    house.clock.advance(GRACE);
+    assert_eq!(house.manager.reap().await.unwrap().purged, 1);
+    assert_eq!(checked(&house).await.findings, []);
+}

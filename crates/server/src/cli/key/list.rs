@@ -22,6 +22,8 @@ Examples:
 const PAGE: usize = 200;
 /// Most keys of one listing.
 const MOST_KEYS: usize = 100_000;
+/// Most pages of one listing; a filter may leave some of them empty.
+const MOST_PAGES: usize = 100_000;
 
 /// Arguments of `key list`.
 #[derive(Debug, clap::Args)]
@@ -97,7 +99,8 @@ async fn collect(arguments: &Arguments, session: &Session) -> Result<(Vec<KeyDoc
             return Err(Failure::new(Exit::Failed, format!("there are more than {MOST_KEYS} keys"))
                 .advise("narrow the listing with --scope, --state or --master-key"));
         }
-        if given == 0 || !seen.insert(next.clone()) {
+        // A page may be empty and yet lead on.
+        if !seen.insert(next.clone()) || seen.len() > MOST_PAGES {
             return Err(Failure::new(Exit::Failed, "the server's pages lead in a circle"));
         }
         marker = Some(next);

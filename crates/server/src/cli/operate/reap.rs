@@ -9,8 +9,8 @@ use crate::cli::{Exit, Failure, Format, Global, Terminal};
 use crate::{reaper, startup};
 
 const EXAMPLE: &str = "\
-Destroys the key strings of keys that were deleted longer ago than the grace period, and deletes keys that expired
-long ago. A deletion counts only with its authentic tombstone and its line in the audit trail; anything else is undone.
+Destroys the key strings of keys that were deleted longer ago than the grace period and, where
+deletion.expired_after_seconds is set, deletes keys that expired longer ago than that. A deletion counts only with its authentic tombstone and its line in the audit trail; anything else is undone.
 It ends with code 1 when something was found that should not be.
 
 Example:
@@ -53,6 +53,7 @@ pub(crate) async fn run(global: &Global, terminal: &mut Terminal) -> Result<Exit
                 ("waiting for the end of the grace period", report.waiting),
                 ("restored: the deletion was forged", report.restored),
                 ("tombstones without a key", report.cleared),
+                ("deleted without a tombstone", report.remade),
                 ("damaged", report.corrupt),
             ];
             terminal.table(
@@ -61,5 +62,9 @@ pub(crate) async fn run(global: &Global, terminal: &mut Terminal) -> Result<Exit
             )?;
         }
     }
-    Ok(if report.restored + report.corrupt > 0 { Exit::Failed } else { Exit::Done })
+    Ok(if report.restored + report.cleared + report.remade + report.corrupt > 0 {
+        Exit::Failed
+    } else {
+        Exit::Done
+    })
 }

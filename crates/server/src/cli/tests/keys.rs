@@ -226,7 +226,7 @@ async fn lists_that_lead_nowhere_are_errors() {
     let bench = Bench::new().await;
     bench.put(ID).await;
     let document = bench.run(&["--format", "json", "key", "show", ID]).await.json();
-    let page = json!({"keys": [document], "links": {"next": "/v1/keys?marker=again"}}).to_string();
+    let page = json!({"keys": [&document], "links": {"next": "/v1/keys?marker=again"}}).to_string();
     bench.fake.plant(200, &[], page.clone());
     bench.fake.plant(200, &[], page);
     let outcome = bench.run(&["key", "list", "--all-pages"]).await.ends(1);
@@ -236,8 +236,19 @@ async fn lists_that_lead_nowhere_are_errors() {
         let outcome = bench.run(&["key", "list"]).await.ends(1);
         assert!(outcome.errors.contains("no marker"), "{}", outcome.errors);
     }
+}
+
+/// A filter may leave nothing of what the server looked at for a page.
+#[tokio::test]
+async fn an_empty_page_may_lead_on() {
+    let bench = Bench::new().await;
+    bench.put(ID).await;
+    let document = bench.run(&["--format", "json", "key", "show", ID]).await.json();
     bench.fake.plant(200, &[], json!({"keys": [], "links": {"next": "?marker=a"}}).to_string());
-    bench.run(&["key", "list", "--all-pages"]).await.ends(1);
+    bench.fake.plant(200, &[], json!({"keys": [document]}).to_string());
+    let outcome = bench.run(&["--format", "json", "key", "list", "--all-pages"]).await.ends(0);
+    assert_eq!(outcome.json().as_array().unwrap().len(), 1);
+    assert_eq!(bench.fake.last().target, "/v1/keys?limit=200&marker=a");
 }
 
 #[tokio::test]

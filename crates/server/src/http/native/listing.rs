@@ -86,15 +86,15 @@ pub(super) fn filter(query: Option<&str>, max_page: NonZeroUsize) -> Result<KeyF
     Ok(filter)
 }
 
-/// The same query, from the last key of the page on.
-pub(super) fn next_query(query: Option<&str>, last: SecretId) -> String {
+/// The same query, from a marker on.
+pub(super) fn next_query(query: Option<&str>, marker: SecretId) -> String {
     let mut next = form_urlencoded::Serializer::new(String::new());
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         if name != "marker" {
             next.append_pair(&name, &value);
         }
     }
-    next.append_pair("marker", &last.to_string());
+    next.append_pair("marker", &marker.to_string());
     next.finish()
 }
 

@@ -8,6 +8,8 @@ pub(crate) mod algorithms;
 mod document;
 mod listing;
 mod precondition;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 use std::future::Future;
@@ -74,6 +76,8 @@ async fn create(
 ) -> Result<Description, ApiError> {
     let Authenticated { caller, slot } = authenticated;
     to_the_end(slot, async move {
+        // Generating costs: who may not have a key gets none generated.
+        app.manager.authorize_put(&caller, id).await?;
         let key = validate::new_key(request).await?;
         Ok(app.manager.put(&caller, id, key).await?)
     })
@@ -158,7 +162,8 @@ pub(crate) async fn get_metadata(
     Ok(answer(StatusCode::OK, app.manager.metadata(&authenticated.caller, id).await?))
 }
 
-/// Lists the caller's own keys in the order in which they were put.
+/// Lists the caller's own keys in the order in which they were put. A page may be short, or empty, although `links.next` says
+/// that more follow.
 #[utoipa::path(get, path = "/v1/keys", tag = "keys",
     params(("scope" = Option<chatelaine_api::Scope>, Query), ("master_key" = Option<String>, Query),
         ("state" = Option<chatelaine_api::State>, Query),
@@ -172,11 +177,11 @@ pub(crate) async fn list_keys(
     authenticated: Authenticated,
 ) -> Result<Response, ApiError> {
     let filter = listing::filter(query.as_deref(), app.options.max_page)?;
-    let (page, more) = app.manager.list(&authenticated.caller, &filter).await?;
-    let next = page.last().filter(|_| more).map(|last| {
-        format!("{}/v1/keys?{}", app.base_of(&headers), listing::next_query(query.as_deref(), last.id))
+    let list = app.manager.list(&authenticated.caller, &filter).await?;
+    let next = list.next.map(|marker| {
+        format!("{}/v1/keys?{}", app.base_of(&headers), listing::next_query(query.as_deref(), marker))
     });
-    let keys = page.into_iter().map(document::key).collect();
+    let keys = list.keys.into_iter().map(document::key).collect();
     let mut response = Json(KeyPage { keys, links: chatelaine_api::Links { next } }).into_response();
     no_store(&mut response);
     Ok(response)
@@ -185,7 +190,8 @@ pub(crate) async fn list_keys(
 /// Changes a key whose version is the one that `If-Match` names.
 #[utoipa::path(patch, path = "/v1/keys/{key_id}", tag = "keys", request_body = UpdateKeyRequest,
     params(("key_id" = String, Path, description = "The key-id"), ("If-Match" = String, Header, description = "The ETag of the version to be changed")),
-    responses((status = 200, body = KeyDocument), (status = 412, body = chatelaine_api::ErrorDocument),
+    responses((status = 200, body = KeyDocument), (status = 400, body = chatelaine_api::ErrorDocument),
+        (status = 409, body = chatelaine_api::ErrorDocument), (status = 412, body = chatelaine_api::ErrorDocument),
         (status = 428, body = chatelaine_api::ErrorDocument)))]
 pub(crate) async fn update_key(
     State(app): State<Arc<App>>,
@@ -237,7 +243,7 @@ fn raced(error: chatelaine_core::Error, expected: Option<Version>) -> ApiError {
     }
 }
 
-/// Takes a deletion back.
+/// Takes a deletion back, until the grace period is over; from then on the key is not found.
 #[utoipa::path(post, path = "/v1/keys/{key_id}/undelete", tag = "keys",
     params(("key_id" = String, Path, description = "The key-id")),
     responses((status = 200, body = KeyDocument), (status = 404, body = chatelaine_api::ErrorDocument),

@@ -161,6 +161,7 @@ fn every_listing_uses_its_index_without_sorting() {
         (Query { owner: text(), project: text(), state: text(), ..all.clone() }, "records_by_owner"),
         (Query { parent: text(), project: text(), ..all.clone() }, "records_by_parent"),
         (Query { reference: text(), ..all.clone() }, "records_by_reference"),
+        (Query { owner: text(), reference: text(), ..all.clone() }, "records_by_owner_and_reference"),
     ] {
         let plan = rows::listing(&query).plan(&connection);
         assert!(plan.contains(index) && !plan.contains("TEMP B-TREE") && !plan.contains("SCAN"), "{plan}");
