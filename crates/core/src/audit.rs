@@ -29,6 +29,7 @@ pub enum Action {
     StartServer,
     StopServer,
     RecoverTrail,
+    BeginTrail,
 }
 
 impl Action {
@@ -49,6 +50,7 @@ impl Action {
             Self::StartServer => "start",
             Self::StopServer => "stop",
             Self::RecoverTrail => "recover",
+            Self::BeginTrail => "begin",
         }
     }
 
@@ -69,6 +71,7 @@ impl Action {
             Self::StartServer,
             Self::StopServer,
             Self::RecoverTrail,
+            Self::BeginTrail,
         ]
         .into_iter()
         .find(|action| action.cadf() == text)
@@ -79,7 +82,7 @@ impl Action {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// About to be done; another event with the same request id and target tells how it ended.
+    /// About to be done; another event with the same id tells how it ended.
     Pending,
     /// Done.
     Success,
@@ -196,6 +199,11 @@ pub type HistoryKey = (String, String);
 pub trait AuditTrail: Send + Sync {
     /// Appends events, in this order and without others in between, and returns when `durability` is reached.
     async fn append(&self, events: &[Event], durability: Durability) -> Result<(), AuditError>;
+
+    /// Appends the event of a refusal, [`Durability::Written`]. A trail may count refusals instead, where there are too many.
+    async fn append_refusal(&self, event: Event) -> Result<(), AuditError> {
+        self.append(&[event], Durability::Written).await
+    }
 
     /// Reads the whole trail, verifying every line, and returns what it says of the changes of the records that `wanted`
     /// accepts (kind, id).

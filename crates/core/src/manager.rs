@@ -212,7 +212,7 @@ impl Manager {
         let mut event = self.event(&actor, Action::Authenticate, None);
         event.outcome = Outcome::Failure;
         event.reason = Some(reason.to_owned());
-        if let Err(failure) = self.trail.append(&[event], Durability::Written).await {
+        if let Err(failure) = self.trail.append_refusal(event).await {
             tracing::error!(%failure, %request_id, "a refused token could not be written to the audit trail");
         }
     }
@@ -266,7 +266,7 @@ impl Manager {
             Error::Internal(_) => "internal".to_owned(),
             other => other.to_string(),
         });
-        if let Err(failure) = self.trail.append(&[event], Durability::Written).await {
+        if let Err(failure) = self.trail.append_refusal(event).await {
             tracing::error!(%failure, request_id = %caller.request_id(), "a refusal could not be written to the audit trail");
         }
         Err(error)

@@ -82,7 +82,15 @@ impl FileSeal {
         Err(Self::insecure(
             path,
             format!("belongs to user {}, not to the server's user {user} or root", facts.uid()),
-            format!("run `chown {user} {}` if you trust its content", path.display()),
+            // Root that takes the file takes it from the server.
+            match user {
+                0 => format!("run this as user {0}, for example with `sudo -u '#{0}'`", facts.uid()),
+                _ => format!(
+                    "run this as user {}, or run `chown {user} {}` if you trust its content",
+                    facts.uid(),
+                    path.display()
+                ),
+            },
         ))
     }
 
@@ -138,7 +146,11 @@ impl FileSeal {
             Some(Errno::ACCESS) => Self::insecure(
                 &self.path,
                 "the server's user may not read it",
-                format!("run `chown {} {}`", rustix::process::geteuid().as_raw(), self.path.display()),
+                format!(
+                    "run this as the server's user, or, if it is that, `chown {} {}`",
+                    rustix::process::geteuid().as_raw(),
+                    self.path.display()
+                ),
             ),
             _ => SealError::io("cannot open", &self.path)(error),
         }

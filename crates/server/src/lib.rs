@@ -16,6 +16,7 @@ pub mod fuzzing;
 pub mod http;
 pub mod identity;
 pub mod platform;
+mod policy_file;
 pub mod reaper;
 pub mod serve;
 pub mod startup;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use chatelaine_server::cli::{Cli, Terminal, run, start_log};
+use chatelaine_server::platform;
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -14,6 +15,8 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    // Every command may hold a key: before anything is read.
+    let unprotected = platform::protect();
     let mut builder = if cli.is_server() {
         tokio::runtime::Builder::new_multi_thread()
     } else {
@@ -21,6 +24,9 @@ fn main() -> ExitCode {
         tokio::runtime::Builder::new_current_thread()
     };
     let mut terminal = Terminal::of_process(&cli);
+    for problem in unprotected {
+        terminal.warn(&problem);
+    }
     match builder.enable_all().build() {
         Ok(runtime) => ExitCode::from(runtime.block_on(run(cli, &mut terminal))),
         Err(_) => ExitCode::FAILURE,

@@ -1,11 +1,16 @@
 //! The scheduler of the reaper inside a running server; the steps themselves are the manager's.
+//!
+//! Invariant: a run that was begun goes on to its end, whoever asked for it and went away, and one runs at a time. At the
+//! end the server waits for it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chatelaine_api::ReapDocument;
-use chatelaine_core::manager::ReapReport;
+use chatelaine_core::Error;
+use chatelaine_core::manager::{Manager, ReapReport};
 
+use crate::checkpoint;
 use crate::http::App;
 
 /// How a report looks outside.
@@ -14,13 +19,38 @@ pub fn document(report: ReapReport) -> ReapDocument {
     ReapDocument { purged, restored, cleared, remade, waiting, expired, corrupt }
 }
 
-/// Runs the reaper once, with log and metrics.
+/// Runs the reaper once, with log and metrics, to its end even if the future is dropped.
 ///
 /// # Errors
-/// The manager's.
-pub async fn run(app: &App) -> chatelaine_core::Result<ReapDocument> {
-    let result = app.manager().reap().await;
-    app.metrics().reaped(&result);
+/// As for [`run_once`].
+pub async fn run(app: &Arc<App>) -> chatelaine_core::Result<ReapDocument> {
+    let app = Arc::clone(app);
+    let running = tokio::spawn(async move {
+        let _turn = app.reaping.lock().await;
+        let result = run_once(app.manager()).await;
+        app.metrics().reaped(&result);
+        result.map(document)
+    });
+    running
+        .await
+        .unwrap_or_else(|error| Err(Error::Internal(format!("the task of the reaper ended: {error}"))))
+}
+
+/// Returns when no run is going on any more.
+pub async fn finished(app: &App) {
+    drop(app.reaping.lock().await);
+}
+
+/// Runs the reaper here and now, with a line in the log.
+///
+/// # Errors
+/// The manager's; [`Error::WrongState`] while events are missing from the audit trail, which the reaper decides by.
+pub async fn run_once(manager: &Manager) -> chatelaine_core::Result<ReapReport> {
+    let result = match checkpoint::lost(manager).await {
+        Ok(None) => manager.reap().await,
+        Ok(Some(lost)) => Err(Error::WrongState { reason: checkpoint::lost_text(lost) }),
+        Err(error) => Err(error),
+    };
     match &result {
         Ok(report) => {
             let ReapReport { purged, restored, cleared, remade, waiting, expired, corrupt } = *report;
@@ -41,7 +71,7 @@ pub async fn run(app: &App) -> chatelaine_core::Result<ReapDocument> {
         }
         Err(error) => tracing::error!(%error, "the reaper stopped; nothing was destroyed that was not due"),
     }
-    result.map(document)
+    result
 }
 
 /// Runs the reaper again and again, the first time after one interval.

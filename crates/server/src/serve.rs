@@ -1,37 +1,37 @@
 //! The main job: open, listen, serve, stop.
 
 use std::future::Future;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use chatelaine_core::audit::Action;
+use chatelaine_core::clock::{Clock as _, SystemClock};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
+use crate::audit::refusals::COUNTS_EVERY;
 use crate::config::{Config, LogFormat};
 use crate::http::control::ControlSocket;
 use crate::http::listener;
 use crate::http::{App, TlsSettings, router};
 use crate::identity::CLOUDS_FILE;
+use crate::policy_file::PolicyFile;
 use crate::startup::{self, Opened};
-use crate::{checkpoint, platform, reaper};
-
-/// How often a policy file is looked at.
-const POLICY_EVERY: Duration = Duration::from_secs(2);
+use crate::{checkpoint, reaper};
 
 /// Serves until SIGINT or SIGTERM.
 ///
 /// # Errors
 /// What keeps the server from starting, and what to do.
 pub async fn run(config: &Config) -> Result<()> {
-    platform::protect();
     // First the port: a second server by mistake ends before it touches anything.
     let listener = listener::bind(config.server.listen).await.context("server.listen")?;
     let address = listener.local_addr()?;
     let tls = config.has_tls().then(|| TlsSettings::open(&config.server.tls)).transpose()?.map(Arc::new);
+    // Before the file is read: a change while it is read is one to be noticed.
+    let policy = Arc::new(PolicyFile::new(config));
     let opened = startup::open(config).await?;
     let control_path = config.control_path();
     let control = ControlSocket::bind(&control_path)
@@ -40,26 +40,46 @@ pub async fn run(config: &Config) -> Result<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(control.serve(Arc::clone(&app)));
     tasks.spawn(checkpoint::schedule(Arc::clone(&app)));
+    tasks.spawn(count_refusals(Arc::clone(&app)));
     if config.deletion.reap_every_seconds > 0 {
         tasks.spawn(reaper::schedule(
             Arc::clone(&app),
             Duration::from_secs(config.deletion.reap_every_seconds),
         ));
     }
-    tasks.spawn(watch_policy(Arc::clone(&app), config.clone()));
-    tasks.spawn(reload_on_hangup(Arc::clone(&app), config.clone(), tls.clone())?);
+    tasks.spawn(Arc::clone(&policy).watch(Arc::clone(&app)));
+    tasks.spawn(reload_on_hangup(Arc::clone(&app), policy, tls.clone())?);
     tasks.spawn(feed_watchdog(Arc::clone(&app)));
     warn_of_risks(config);
     summary(config, &opened, address);
     tell_systemd(&[NotifyState::Ready]);
     listener::serve(listener, tls, router(Arc::clone(&app)), &config.server, stop_signal()?).await;
     tasks.shutdown().await;
+    let limit = Duration::from_secs(config.server.shutdown_seconds);
+    if tokio::time::timeout(limit, reaper::finished(&app)).await.is_err() {
+        tracing::warn!(seconds = limit.as_secs(), "the reaper was still running when its time was over");
+    }
     checkpoint_and_note_end(&app).await;
     tracing::info!("stopped");
     Ok(())
 }
 
+/// Writes down now and then how many refusals the audit trail has left out.
+async fn count_refusals(app: Arc<App>) {
+    loop {
+        tokio::time::sleep(COUNTS_EVERY).await;
+        write_counts(&app).await;
+    }
+}
+
+async fn write_counts(app: &App) {
+    if let Err(error) = app.refusals.write_counts(SystemClock.now()).await {
+        tracing::error!(%error, "the number of refusals could not be written to the audit trail");
+    }
+}
+
 async fn checkpoint_and_note_end(app: &App) {
+    write_counts(app).await;
     if let Err(error) = app.manager().note_own(Action::StopServer, None).await {
         tracing::error!(%error, "the stop could not be written to the audit trail");
     }
@@ -106,50 +126,17 @@ async fn feed_watchdog(app: Arc<App>) {
     }
 }
 
-type Seen = Option<(SystemTime, u64, u64)>;
-
-fn look_at(path: &Path) -> Seen {
-    let facts = std::fs::metadata(path).ok()?;
-    Some((facts.modified().ok()?, facts.len(), std::os::unix::fs::MetadataExt::ino(&facts)))
-}
-
-/// Puts a changed policy file in force; one that is wrong leaves the old rules in force.
-async fn watch_policy(app: Arc<App>, config: Config) {
-    let Some(path) = config.policy_file().map(Path::to_path_buf) else { return };
-    let mut last = look_at(&path);
-    loop {
-        tokio::time::sleep(POLICY_EVERY).await;
-        let now = look_at(&path);
-        if now != last {
-            last = now;
-            reload_policy(&app, &config);
-        }
-    }
-}
-
-fn reload_policy(app: &App, config: &Config) {
-    match startup::policy(config) {
-        Ok(policy) => {
-            app.manager().set_policy(policy);
-            tracing::info!("the policy was read again and is in force");
-        }
-        Err(error) => tracing::error!("the changed policy is wrong, the old rules stay in force: {error:#}"),
-    }
-}
-
 /// Reads policy, identities and certificates again on SIGHUP.
 fn reload_on_hangup(
     app: Arc<App>,
-    config: Config,
+    policy: Arc<PolicyFile>,
     tls: Option<Arc<TlsSettings>>,
 ) -> Result<impl Future<Output = ()>> {
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         while hangup.recv().await.is_some() {
             tell_systemd(&[NotifyState::Reloading]);
-            if config.policy_file().is_some() {
-                reload_policy(&app, &config);
-            }
+            policy.reload(&app);
             if let Err(error) = app.identities().reload().await {
                 tracing::error!(%error, "the identities could not be read again, the old ones stay");
             }
@@ -163,7 +150,7 @@ fn reload_on_hangup(
 }
 
 fn warn_of_risks(config: &Config) {
-    if let Some(problem) = platform::memory_lock_problem() {
+    if let Some(problem) = crate::platform::memory_lock_problem() {
         tracing::warn!("{problem}");
     }
     if !config.has_tls() && !config.server.listen.ip().is_loopback() {

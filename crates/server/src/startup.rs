@@ -15,14 +15,14 @@ use chatelaine_core::audit::Action;
 use chatelaine_core::clock::{Clock, SystemClock};
 use chatelaine_core::keyring::Keyring;
 use chatelaine_core::manager::{Manager, Settings};
-use chatelaine_core::policy::rules::parse_policy_file;
+use chatelaine_core::policy::rules::{RuleText, parse_policy_file};
 use chatelaine_core::policy::{Policy, PolicyConfig};
 use chatelaine_core::store::{Kind, Store};
-use chatelaine_crypto::KeyMaterial;
+use chatelaine_crypto::{KeyMaterial, MacKey};
 use chatelaine_seal::file::FileSeal;
 use chatelaine_seal::{MasterKeys, Seal};
 
-use crate::audit::{FileTrail, Head, Options, Recovery};
+use crate::audit::{self, FileTrail, Head, LimitedTrail, Options, Recovery};
 use crate::checkpoint;
 use crate::config::Config;
 use crate::http::App;
@@ -117,32 +117,67 @@ pub async fn store(config: &Config) -> Result<Arc<dyn Store>> {
     chatelaine_store::open(&config.store_url()).await.context("store.url")
 }
 
+/// The rules of the policy file; none without one.
+pub struct Overrides {
+    rules: BTreeMap<String, RuleText>,
+    /// The file says `{}`: somebody meant it to have no rules.
+    meant_empty: bool,
+}
+
+impl Overrides {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Whether there are none and nobody says that this is meant: the file may be about to be written.
+    pub fn are_missing(&self) -> bool {
+        self.rules.is_empty() && !self.meant_empty
+    }
+}
+
+/// Reads the policy file.
+///
+/// # Errors
+/// A file that cannot be read, or is none of rules.
+pub fn overrides(config: &Config) -> Result<Overrides> {
+    match config.policy_file() {
+        None => Ok(Overrides { rules: BTreeMap::new(), meant_empty: true }),
+        Some(path) => {
+            let describe = || format!("policy.file: {}", path.display());
+            let length = std::fs::metadata(path).with_context(describe)?.len();
+            if length > MAX_POLICY {
+                bail!("{}: it has {length} bytes, at most {MAX_POLICY} are allowed", describe());
+            }
+            let text = std::fs::read_to_string(path).with_context(describe)?;
+            let rules = parse_policy_file(&text).with_context(describe)?;
+            Ok(Overrides { rules, meant_empty: text.trim() == "{}" })
+        }
+    }
+}
+
 /// The rules in force by the configuration.
 ///
 /// # Errors
 /// A policy file that cannot be read, or a rule that is wrong, by name and place.
 pub fn policy(config: &Config) -> Result<Policy> {
-    let place = match config.policy_file() {
-        None => "policy.file".to_owned(),
-        Some(path) => format!("policy.file: {}", path.display()),
-    };
-    let overrides = match config.policy_file() {
-        None => BTreeMap::new(),
-        Some(path) => {
-            let describe = || place.clone();
-            let length = std::fs::metadata(path).with_context(describe)?.len();
-            if length > MAX_POLICY {
-                bail!("{place}: it has {length} bytes, at most {MAX_POLICY} are allowed");
-            }
-            parse_policy_file(&std::fs::read_to_string(path).with_context(describe)?)
-                .with_context(describe)?
-        }
-    };
+    policy_of(config, &overrides(config)?)
+}
+
+/// The rules in force with these of the policy file.
+///
+/// # Errors
+/// A rule that is wrong, by name and place.
+pub fn policy_of(config: &Config, overrides: &Overrides) -> Result<Policy> {
     let around = PolicyConfig {
         refused_roles: config.policy.refused_roles.clone(),
         networks: config.policy.networks.clone(),
     };
-    let (policy, warnings) = Policy::build(&overrides, around).context(place)?;
+    let place = match config.policy_file() {
+        None => "policy.file".to_owned(),
+        Some(path) => format!("policy.file: {}", path.display()),
+    };
+    let (policy, warnings) = Policy::build(&overrides.rules, around).context(place)?;
     for warning in warnings {
         tracing::warn!(%warning, "policy");
     }
@@ -186,6 +221,7 @@ pub async fn open(config: &Config) -> Result<Opened> {
     drop(keys);
     let (trail, recovery) = trail(config, &keyring)?;
     let trail = Arc::new(trail);
+    let refusals = Arc::new(LimitedTrail::new(Arc::clone(&trail)));
     let store = store(config).await?;
     let described = store.describe();
     refuse_lost_store(config, &keyring, &*store, &recovery).await?;
@@ -193,18 +229,52 @@ pub async fn open(config: &Config) -> Result<Opened> {
     let (identities, first_start) =
         Identities::open(&config.identity, &config.data.folder, &config.own_url(), Arc::clone(&clock))
             .await?;
-    let settings = Settings {
+    let settings = settings(config);
+    let audit_key = keyring.audit_key();
+    let older_store = is_older(&*store, &recovery).await?;
+    let manager = Manager::open(store, keyring, policy, refusals.clone(), clock, settings).await?;
+    note_trail(&manager, &config.audit_path(), audit_key, &recovery, older_store).await?;
+    manager.note_own(Action::StartServer, Some(format!("version {}", env!("CARGO_PKG_VERSION")))).await?;
+    let app = Arc::new(App::new(manager, identities, trail, refusals, config));
+    Ok(Opened { app, store: described, seal, first_start })
+}
+
+/// Opens what work on the store needs without a server: nothing is made where nothing is, and nobody is authenticated.
+/// The caller notes the beginning and the end of its work.
+///
+/// # Errors
+/// What is wrong, where, and what to do.
+pub async fn open_for_work(config: &Config) -> Result<Manager> {
+    prepare_data_folder(&config.data.folder)?;
+    let keyring = existing_keyring(config)?;
+    let url = config.store_url();
+    match chatelaine_store::embedded_file(&url).context("store.url")? {
+        Some(file) if file.exists() => {}
+        Some(file) => bail!("store.url: there is no store at {}", file.display()),
+        None => bail!("store.url: a memory: store exists in its server only"),
+    }
+    let (trail, recovery) = trail(config, &keyring)?;
+    let store = store(config).await?;
+    refuse_lost_store(config, &keyring, &*store, &recovery).await?;
+    let audit_key = keyring.audit_key();
+    let older_store = is_older(&*store, &recovery).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    // No caller comes: nobody's rules are asked.
+    let (policy, _) = Policy::build(&BTreeMap::new(), PolicyConfig::default()).context("policy")?;
+    let manager = Manager::open(store, keyring, policy, Arc::new(trail), clock, settings(config)).await?;
+    note_trail(&manager, &config.audit_path(), audit_key, &recovery, older_store).await?;
+    Ok(manager)
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
         grace: Duration::from_secs(config.deletion.grace_seconds),
         expired_after: Some(config.deletion.expired_after_seconds)
             .filter(|seconds| *seconds > 0)
             .map(Duration::from_secs),
         max_payload: config.limits.max_key_string_bytes,
         max_page: std::num::NonZeroUsize::new(config.limits.max_page).unwrap_or(std::num::NonZeroUsize::MIN),
-    };
-    let manager = Manager::open(store, keyring, policy, trail.clone(), clock, settings).await?;
-    note_start(&manager, &recovery).await?;
-    let app = Arc::new(App::new(manager, identities, trail, config));
-    Ok(Opened { app, store: described, seal, first_start })
+    }
 }
 
 /// Refuses an empty store beside a trail that knows of one: it would be taken for a new one, and the real one, whose disk
@@ -241,29 +311,41 @@ async fn refuse_lost_identities(config: &Config, store: &dyn Store) -> Result<()
     )
 }
 
-/// Writes down how the trail was found, then that the server starts.
-async fn note_start(manager: &Manager, recovery: &Recovery) -> Result<()> {
+/// Whether a new trail begins beside a store that holds secrets already.
+async fn is_older(store: &dyn Store, recovery: &Recovery) -> Result<bool> {
+    // A start that was broken off may have left one line.
+    Ok(recovery.head.seq <= 1 && store.kinds().await?.contains(&Kind::SECRET))
+}
+
+/// Writes down how the trail was found.
+async fn note_trail(
+    manager: &Manager,
+    folder: &Path,
+    key: MacKey,
+    recovery: &Recovery,
+    older_store: bool,
+) -> Result<()> {
+    if recovery.head == Head::EMPTY {
+        tracing::info!("a new audit trail begins");
+    }
+    if older_store {
+        let reason = "the store holds records whose events are in an older trail".to_owned();
+        manager.note_own(Action::BeginTrail, Some(reason)).await?;
+    }
     if recovery.torn_bytes > 0 {
         let kept =
             recovery.torn_file.as_deref().map(|path: &Path| path.display().to_string()).unwrap_or_default();
         tracing::warn!(bytes = recovery.torn_bytes, kept, "an unfinished line was cut off the audit trail");
     }
-    if let Some(known) = checkpoint::read(manager).await?
-        && known.seq > recovery.head.seq
-    {
-        tracing::error!(
-            found = recovery.head.seq,
-            known = known.seq,
-            "events are missing at the end of the audit trail: it was cut, or put back from an older copy"
-        );
-        let reason =
-            format!("the trail ends with event {}, the store knows event {}", recovery.head.seq, known.seq);
-        manager.note_own(Action::RecoverTrail, Some(reason)).await?;
+    if let Some(known) = checkpoint::read(manager).await? {
+        let folder = folder.to_path_buf();
+        if !tokio::task::spawn_blocking(move || audit::holds(&folder, &key, known)).await?? {
+            checkpoint::keep_lost(manager, known, recovery.head).await?;
+        }
     }
-    if recovery.head == Head::EMPTY {
-        tracing::info!("a new audit trail begins");
+    if let Some(lost) = checkpoint::lost(manager).await? {
+        tracing::error!("{}", checkpoint::lost_text(lost));
     }
-    manager.note_own(Action::StartServer, Some(format!("version {}", env!("CARGO_PKG_VERSION")))).await?;
     Ok(())
 }
 

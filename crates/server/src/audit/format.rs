@@ -247,6 +247,16 @@ struct TargetFields {
     digest: String,
 }
 
+/// Whether a verified line tells of this action.
+pub(super) fn is_action(line: &[u8], action: Action) -> Result<bool, String> {
+    #[derive(Deserialize)]
+    struct ActionField {
+        action: String,
+    }
+    let fields: ActionField = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    Ok(fields.action == action.cadf())
+}
+
 /// Reads the change that a verified line tells of: `Ok(None)` where it tells of none.
 pub(super) fn parse_change(line: &[u8]) -> Result<Option<ChangeOf>, String> {
     let text = std::str::from_utf8(line).map_err(|error| error.to_string())?;

@@ -1,7 +1,7 @@
 //! The audit trail on disk: an append-only log of CADF events in which no line can be changed unnoticed.
 //!
 //! Owns the form of a line ([`format`]), the segments it lies in ([`segment`]), the trail that the server writes
-//! ([`file`]), reading it back ([`scan`]) and telling what somebody did to it ([`verify`](mod@verify)).
+//! ([`file`]), how many refusals it takes ([`refusals`]), reading it back ([`scan`]) and telling what somebody did to it ([`verify`](mod@verify)).
 //!
 //! Invariant: every line carries the next number and an HMAC-SHA-256 over the authenticator of the line before it and
 //! all of its own bytes. Who lacks the key can neither change, insert, move nor remove a line without a trace; lines cut
@@ -12,6 +12,7 @@
 
 pub mod file;
 pub mod format;
+pub mod refusals;
 pub mod scan;
 pub mod segment;
 #[cfg(test)]
@@ -19,7 +20,8 @@ mod testing;
 pub mod verify;
 
 pub use file::{FileTrail, Options, Recovery};
-pub use scan::{histories, read_lines};
+pub use refusals::LimitedTrail;
+pub use scan::{histories, holds, is_younger_than_store, read_lines};
 pub use verify::{Expected, Finding, FindingKind, Progress, VerifyReport, verify};
 
 use std::path::PathBuf;

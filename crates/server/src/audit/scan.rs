@@ -11,10 +11,10 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Take};
 use std::path::Path;
 
-use chatelaine_core::audit::{ChangeHistory, HistoryKey};
+use chatelaine_core::audit::{Action, ChangeHistory, HistoryKey};
 use chatelaine_crypto::MacKey;
 
-use super::format::{ChangeOf, Line, MAX_LINE, parse_change};
+use super::format::{ChangeOf, Line, MAX_LINE, is_action, parse_change};
 use super::segment::{self, Segment};
 use super::{GENESIS, Head, LineMac, TrailError};
 
@@ -242,6 +242,57 @@ pub fn read_lines(
     Ok(chain.head.unwrap_or(Head::EMPTY))
 }
 
+/// Whether the line that a head names is in the trail as it was; true as well where it is older than all segments.
+/// Blocks on the disk; the trail may be in use.
+///
+/// # Errors
+/// [`TrailError::Io`].
+pub fn holds(folder: &Path, key: &MacKey, head: Head) -> Result<bool, TrailError> {
+    let segments = segment::list(folder)?;
+    if head.seq == 0 || segments.first().is_some_and(|oldest| head.seq < oldest.first_seq) {
+        return Ok(true);
+    }
+    let Some(segment) = segments.iter().rev().find(|segment| segment.first_seq <= head.seq) else {
+        return Ok(false);
+    };
+    let mut found = false;
+    let mut chain = Chain { key, key_id: None, head: None };
+    let followed = chain.follow(segment, u64::MAX, &mut |line| {
+        found |= Line::parse(line).is_some_and(|line| (Head { seq: line.seq, mac: line.mac }) == head);
+        Ok(())
+    });
+    match followed {
+        Ok(_) | Err(TrailError::Broken { .. } | TrailError::OtherKey { .. }) => Ok(found),
+        Err(error) => Err(error),
+    }
+}
+
+/// Lines at the beginning of a trail, one of which says so where the store is older than the trail.
+const BEGINNING: u64 = 8;
+
+/// Whether the trail says of itself that it was begun beside a store with records of an older one. Blocks on the disk.
+///
+/// # Errors
+/// As for [`read_lines`], for the first lines.
+pub fn is_younger_than_store(folder: &Path, key: &MacKey) -> Result<bool, TrailError> {
+    let Some(first) = segment::list(folder)?.into_iter().next() else { return Ok(false) };
+    let mut reader = LineReader::open(&first, u64::MAX)?;
+    let (mut bytes, mut length, mut younger) = (Vec::new(), 0, false);
+    for _ in 0..BEGINNING {
+        bytes.clear();
+        if reader.next(&mut bytes).map_err(TrailError::io("cannot read", &first.path))? != Read::Line {
+            break;
+        }
+        length = reader.offset;
+    }
+    let mut chain = Chain { key, key_id: None, head: None };
+    chain.follow(&first, length, &mut |line| {
+        younger |= is_action(line, Action::BeginTrail)?;
+        Ok(())
+    })?;
+    Ok(younger)
+}
+
 /// What the trail in `folder` says of the changes of the records that `wanted` accepts, as far as it is written; it may
 /// be in use. Blocks on the disk.
 ///
@@ -252,15 +303,26 @@ pub fn histories(
     key: &MacKey,
     wanted: &(dyn for<'a> Fn(&'a str, &'a str) -> bool + Send + Sync),
 ) -> Result<HashMap<HistoryKey, ChangeHistory>, TrailError> {
-    let mut histories: HashMap<HistoryKey, ChangeHistory> = HashMap::new();
+    let mut histories = Histories::default();
     let mut chain = Chain { key, key_id: None, head: None };
     follow_all(folder, &mut chain, None, &mut |line| {
-        if let Some(ChangeOf { kind, id, change }) = parse_change(line)?
-            && wanted(&kind, &id)
-        {
-            histories.entry((kind, id)).or_default().absorb(change);
+        if let Some(change) = parse_change(line)? {
+            absorb(&mut histories, wanted, change);
         }
         Ok(())
     })?;
     Ok(histories)
+}
+
+pub(super) type Histories = HashMap<HistoryKey, ChangeHistory>;
+
+/// Takes in a change, if its record is wanted.
+pub(super) fn absorb(
+    histories: &mut Histories,
+    wanted: &(dyn for<'a> Fn(&'a str, &'a str) -> bool + Send + Sync),
+    ChangeOf { kind, id, change }: ChangeOf,
+) {
+    if wanted(&kind, &id) {
+        histories.entry((kind, id)).or_default().absorb(change);
+    }
 }

@@ -88,8 +88,9 @@ pub(super) fn prepare_folder(folder: &Path) -> Result<(), TrailError> {
     let user = rustix::process::geteuid().as_raw();
     if facts.uid() != user {
         return Err(insecure(format!(
-            "belongs to user {}, the server runs as {user}; run `chown {user}` on it",
-            facts.uid()
+            "belongs to user {}, this runs as user {user}; {}",
+            facts.uid(),
+            crate::platform::as_its_owner(user, facts.uid(), folder)
         )));
     }
     if facts.mode() & 0o077 != 0 {

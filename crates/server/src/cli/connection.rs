@@ -20,8 +20,8 @@ use super::{Exit, Failure, Global, Terminal};
 const SERVICE_TYPE: &str = "key-manager";
 /// Longest token accepted, in bytes; Keystone's are far shorter.
 const TOKEN_LIMIT: usize = 8 << 10;
-/// Longest answer accepted: a full page of keys with all attributes they can have stays below.
-const BODY_LIMIT: usize = 16 << 20;
+/// Longest answer accepted: 1000 keys, each with 32 attributes of 319 characters and more, take less than 40 MiB.
+const BODY_LIMIT: usize = 64 << 20;
 const LONGEST_CONNECT: Duration = Duration::from_secs(5);
 
 /// Where the key manager is and who is asking.

@@ -73,7 +73,7 @@ enum Command {
     Algorithms(algorithms::Arguments),
     /// Show and try out the rules of the policy
     Policy(policy::Arguments),
-    /// Verify the audit trail
+    /// Verify the audit trail, or acknowledge a loss in it
     Audit(operate::audit::Arguments),
     /// Run the reaper once
     Reap(operate::reap::Arguments),

@@ -85,7 +85,7 @@ impl Terminal {
     }
 
     /// Warns of something, on standard error.
-    pub(crate) fn warn(&mut self, text: &str) {
+    pub fn warn(&mut self, text: &str) {
         self.remark("warning", text);
     }
 

@@ -2,6 +2,7 @@
 
 mod fake;
 mod keys;
+mod operate;
 mod policy;
 mod surroundings;
 

@@ -62,12 +62,13 @@ pub struct ServerConfig {
     /// Networks of proxies whose `X-Forwarded-For` is believed.
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
-    /// Networks that may read `/metrics`.
+    /// Networks that may read `/metrics`, and what is wrong in `/readyz`.
     #[schemars(with = "Vec<String>")]
     pub metrics_networks: Vec<IpNet>,
     /// Most connections at a time; more wait in the system's queue.
     pub max_connections: usize,
-    /// Seconds a client has to send the header of a request, and again to send its body.
+    /// Seconds a client has to send the header of a request, and again to send its body. A connection on which no request
+    /// runs for so long is closed; an answer that is not taken within twice that time is given up.
     pub client_timeout_seconds: u64,
     /// Seconds a request may take before it is answered with 503.
     pub request_timeout_seconds: u64,

@@ -70,7 +70,8 @@ impl FromRequestParts<Arc<App>> for Authenticated {
             Err(AuthenticationError::Missing) => "no token",
             Err(AuthenticationError::Refused { reason }) => reason,
         };
-        app.refusals.write(app, &context, reason).await;
+        app.metrics.refused_token();
+        app.manager.note_refused_token(&context.request_id, context.address, reason).await;
         Err(ApiError { detail: Some(reason.to_owned()), ..unauthorized() })
     }
 }

@@ -19,6 +19,9 @@ use crate::telemetry::metrics::method_name;
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+/// Longest time an answer at the control socket takes.
+const LONG: Duration = Duration::from_secs(24 * 3600);
+
 /// The other end of the connection; none for the control socket.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
@@ -32,7 +35,17 @@ pub(crate) struct Context {
 }
 
 /// The layer around all routes.
-pub(crate) async fn surround(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn surround(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let limit = app.options.request_timeout;
+    within(limit, app, request, next).await
+}
+
+/// The same for work that takes as long as it takes, asked for by those who may.
+pub(crate) async fn surround_long(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    within(LONG, app, request, next).await
+}
+
+async fn within(limit: Duration, app: Arc<App>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let request_id = RequestId::random();
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip().to_canonical());
@@ -42,12 +55,12 @@ pub(crate) async fn surround(State(app): State<Arc<App>>, mut request: Request, 
     let route = request.extensions().get::<MatchedPath>().cloned();
     let unread = Unread::watch(&mut request);
     let in_flight = app.metrics.begin();
-    let mut response = match tokio::time::timeout(app.options.request_timeout, next.run(request)).await {
+    let mut response = match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => axum::response::IntoResponse::into_response(ApiError::unavailable(
             "the request took too long; try again",
             5,
-            format!("no answer within {} s", app.options.request_timeout.as_secs()),
+            format!("no answer within {} s", limit.as_secs()),
         )),
     };
     drop(in_flight);

@@ -1,14 +1,15 @@
 //! The control socket: how the tools of the server's own user reach the running server.
 //!
 //! A Unix socket in the data folder (mode 0600), whose peers must run as the server's user or as root. It carries what
-//! only the process that holds the trail and the master key can do: a run of the reaper, rereading of files.
+//! only the process that holds the trail and the master key can do: a run of the reaper, an operator's word on a loss.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::routing::post;
 use axum::{Json, Router};
 use chatelaine_api::ReapDocument;
@@ -18,6 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::App;
 use super::error::ApiError;
+use crate::checkpoint;
 
 /// The socket; its file goes when this is dropped.
 pub struct ControlSocket {
@@ -36,7 +38,7 @@ impl ControlSocket {
     ///
     /// # Errors
     /// The system's.
-    pub fn bind(path: &Path) -> io::Result<Self> {
+    pub fn bind(path: &std::path::Path) -> io::Result<Self> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -50,7 +52,8 @@ impl ControlSocket {
     pub async fn serve(self, app: Arc<App>) {
         let router = Router::new()
             .route("/reap", post(reap))
-            .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), super::context::surround))
+            .route("/audit/acknowledge/{seq}", post(acknowledge))
+            .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), super::context::surround_long))
             .with_state(app);
         loop {
             match self.listener.accept().await {
@@ -74,6 +77,14 @@ impl ControlSocket {
 fn is_own(stream: &UnixStream) -> bool {
     let own = rustix::process::geteuid().as_raw();
     stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+}
+
+async fn acknowledge(
+    State(app): State<Arc<App>>,
+    seq: Result<Path<u64>, PathRejection>,
+) -> Result<Json<()>, ApiError> {
+    let Path(seq) = seq.map_err(|error| ApiError::field("seq", error.body_text()))?;
+    Ok(Json(checkpoint::acknowledge(app.manager(), seq).await?))
 }
 
 async fn reap(State(app): State<Arc<App>>) -> Result<Json<ReapDocument>, ApiError> {

@@ -29,17 +29,28 @@ pub(crate) async fn healthcheck() -> &'static str {
     "OK"
 }
 
-/// Whether the server can do its work: store, seal (a canary is wrapped and unwrapped), audit trail, identities.
+/// Whether the server can do its work: store, seal (a canary is wrapped and unwrapped), audit trail, identities. What is
+/// wrong with them is told to the networks that may read metrics.
 #[utoipa::path(get, path = "/readyz", tag = "operations",
     responses((status = 200, body = ReadinessDocument), (status = 503, body = ReadinessDocument)))]
-pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Response {
-    let document = check(&app).await;
+pub(crate) async fn readyz(State(app): State<Arc<App>>, Extension(context): Extension<Context>) -> Response {
+    let mut document = check(&app).await;
+    if !is_operators(&app, &context) {
+        document.checks.iter_mut().for_each(|check| check.problem = None);
+    }
     let status = if document.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut response = (status, Json(document)).into_response();
     if status != StatusCode::OK {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
     }
     response
+}
+
+/// Whether a request comes from the networks of those who watch over the server, or from the control socket.
+fn is_operators(app: &App, context: &Context) -> bool {
+    let watched_from =
+        |address| app.options.metrics_networks.iter().any(|network| network.contains(&address));
+    context.address.is_none_or(watched_from)
 }
 
 /// Runs the checks, or repeats the last answer while it is fresh.
@@ -97,17 +108,14 @@ pub(crate) async fn metrics(
     State(app): State<Arc<App>>,
     Extension(context): Extension<Context>,
 ) -> Result<Response, ApiError> {
-    let allowed = context
-        .address
-        .is_none_or(|address| app.options.metrics_networks.iter().any(|network| network.contains(&address)));
-    if !allowed {
+    if !is_operators(&app, &context) {
         return Err(ApiError::new(
             StatusCode::FORBIDDEN,
             "your network may not read metrics; the operator allows it in server.metrics_networks",
         ));
     }
-    let met = app.manager.irregularities();
-    let text = app.metrics.encode(&app.identities.counters(), met, app.trail.head().seq);
+    let (met, left_out) = (app.manager.irregularities(), app.refusals.left_out());
+    let text = app.metrics.encode(&app.identities.counters(), met, app.trail.head().seq, left_out);
     Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
         .into_response())
 }

@@ -1,28 +1,22 @@
-//! What one caller may ask for at once and per second, and how many refused tokens are written down one by one.
+//! What one caller may ask for at once and per second.
 //!
 //! Memory is bounded by the number of callers that are known: nobody gets an entry here before a token was validated.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use chatelaine_core::policy::Identity;
 use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::StatusCode;
 use parking_lot::Mutex;
 
-use super::App;
-use super::context::Context;
 use super::error::ApiError;
 use crate::config::LimitsConfig;
 
 /// Entries of idle callers are dropped when there are more than this.
 const MANY_CALLERS: usize = 10_000;
-/// Refused tokens written down one by one: so many a second, and at once.
-const REFUSALS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).unwrap();
-const REFUSALS_AT_ONCE: NonZeroU32 = NonZeroU32::new(1000).unwrap();
 
 /// The limits of callers.
 pub(crate) struct Limits {
@@ -94,34 +88,6 @@ impl Limits {
         *count = count.saturating_add(1);
         drop(running);
         Ok(Slot(Some((Arc::clone(&self.running), identity.user_id.clone()))))
-    }
-}
-
-/// Writes refused tokens to the audit trail, one by one as long as they are few: a flood must not fill the disk.
-pub(crate) struct Refusals {
-    rate: DefaultDirectRateLimiter,
-    suppressed: AtomicU64,
-}
-
-impl Refusals {
-    pub(crate) fn new() -> Self {
-        let quota = Quota::per_second(REFUSALS_PER_SECOND).allow_burst(REFUSALS_AT_ONCE);
-        Self { rate: RateLimiter::direct(quota), suppressed: AtomicU64::new(0) }
-    }
-
-    pub(crate) async fn write(&self, app: &App, context: &Context, reason: &str) {
-        app.metrics.refused_token();
-        if self.rate.check().is_err() {
-            self.suppressed.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        let missing = self.suppressed.swap(0, Ordering::Relaxed);
-        let reason = if missing == 0 {
-            reason.to_owned()
-        } else {
-            format!("{reason}; {missing} refused tokens before it are not in this log, there were too many")
-        };
-        app.manager.note_refused_token(&context.request_id, context.address, &reason).await;
     }
 }
 

@@ -1,7 +1,11 @@
 //! The accept loop: so many connections and no more, slow clients cut off, running requests finished at the end.
+//!
+//! Invariant: a connection on which no request runs for as long as a client may take gives its place back, whatever it
+//! speaks and however far it has come: before its first byte, within HTTP/2's preface, or idle after a request.
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +14,10 @@ use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use super::context::Peer;
@@ -55,7 +60,7 @@ pub async fn serve(
 ) {
     let patience = Duration::from_secs(config.client_timeout_seconds);
     let places = Arc::new(Semaphore::new(config.max_connections));
-    let graceful = GracefulShutdown::new();
+    let (stopping, stopped) = watch::channel(false);
     let builder = Arc::new(builder(patience));
     tokio::pin!(stop);
     loop {
@@ -73,7 +78,7 @@ pub async fn serve(
             Ok((stream, address)) => {
                 let connection = Connection {
                     builder: Arc::clone(&builder),
-                    watcher: graceful.watcher(),
+                    stop: stopped.clone(),
                     router: router.clone(),
                     tls: tls.as_ref().map(|tls| tls.current()),
                     patience,
@@ -89,8 +94,11 @@ pub async fn serve(
         }
     }
     drop(listener);
+    drop(stopped);
+    stopping.send_replace(true);
     let limit = Duration::from_secs(config.shutdown_seconds);
-    if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
+    // Each connection holds a receiver as long as it lives.
+    if tokio::time::timeout(limit, stopping.closed()).await.is_err() {
         tracing::warn!(
             seconds = limit.as_secs(),
             "requests were still running when their time to finish was over"
@@ -123,9 +131,51 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
+/// What goes on on a connection.
+struct Activity(Mutex<(usize, Instant)>);
+
+impl Activity {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new((0, Instant::now()))))
+    }
+
+    /// A request that runs until the guard is dropped.
+    fn begin(self: &Arc<Self>) -> Running {
+        let mut state = self.0.lock();
+        state.0 = state.0.saturating_add(1);
+        Running(Arc::clone(self))
+    }
+
+    /// Returns when no request has run for so long, counted from now at the earliest.
+    async fn quiet(&self, patience: Duration) {
+        let called = Instant::now();
+        loop {
+            let until = {
+                let (running, since) = *self.0.lock();
+                let since = if running > 0 { Instant::now() } else { since.max(called) };
+                since.checked_add(patience)
+            };
+            match until {
+                Some(until) if until > Instant::now() => tokio::time::sleep_until(until).await,
+                _ => return,
+            }
+        }
+    }
+}
+
+struct Running(Arc<Activity>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut state = self.0.0.lock();
+        *state = (state.0.saturating_sub(1), Instant::now());
+    }
+}
+
 struct Connection {
     builder: Arc<Builder<TokioExecutor>>,
-    watcher: Watcher,
+    /// Turns true when the server stops; the server waits until all of these are dropped.
+    stop: watch::Receiver<bool>,
     router: Router,
     tls: Option<Arc<rustls::ServerConfig>>,
     patience: Duration,
@@ -153,29 +203,47 @@ impl Connection {
     where
         S: Read + Write + Unpin + Send + 'static,
     {
-        let Self { builder, watcher, router, place, patience, .. } = self;
-        let first = Arc::new(Notify::new());
-        let came = Arc::clone(&first);
-        let service = router.map_request(move |mut request: http::Request<Incoming>| {
-            came.notify_one();
+        let Self { builder, mut stop, router, patience, place, .. } = self;
+        let activity = Activity::new();
+        let seen = Arc::clone(&activity);
+        let service = tower::service_fn(move |mut request: http::Request<Incoming>| {
+            let running = seen.begin();
             request.extensions_mut().insert(Peer(address));
-            request.map(axum::body::Body::new)
+            let answer = router.clone().oneshot(request.map(axum::body::Body::new));
+            async move {
+                let answer = answer.await;
+                drop(running);
+                answer
+            }
         });
         let service = hyper_util::service::TowerToHyperService::new(service);
-        let watched = watcher.watch(builder.serve_connection(stream, service).into_owned());
-        tokio::pin!(watched);
-        // The library's own limits begin when it knows whether this is HTTP/1 or 2, and end a silent client never.
-        let ended = tokio::select! {
-            ended = &mut watched => ended,
-            () = first.notified() => watched.await,
-            () = tokio::time::sleep(patience) => {
-                tracing::debug!(%address, "no request came in time");
-                return;
+        let mut connection = pin!(builder.serve_connection(stream, service));
+        let mut leaving = false;
+        loop {
+            tokio::select! {
+                ended = &mut connection => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%address, %error, "connection ended");
+                    }
+                    break;
+                }
+                () = activity.quiet(patience) => {
+                    if leaving {
+                        tracing::debug!(%address, "an idle connection did not let itself be closed: cut off");
+                        break;
+                    }
+                    tracing::debug!(%address, "no request for too long: the connection is closed");
+                }
+                _ = stop.wait_for(|stop| *stop), if !leaving => {}
             }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%address, error = %error, "connection ended");
+            // Requests that run are finished, and the client is told which ones were not begun.
+            connection.as_mut().graceful_shutdown();
+            leaving = true;
         }
         drop(place);
+        drop(stop);
     }
 }
+
+#[cfg(test)]
+mod tests;

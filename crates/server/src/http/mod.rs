@@ -28,12 +28,12 @@ use chatelaine_core::manager::Manager;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use ipnet::IpNet;
 
-use crate::audit::FileTrail;
+use crate::audit::{FileTrail, LimitedTrail};
 use crate::config::Config;
 use crate::identity::Identities;
 use crate::telemetry::metrics::Metrics;
 use error::ApiError;
-use limits::{Limits, Refusals};
+use limits::Limits;
 
 pub use openapi::document as openapi_document;
 pub use tls::{TlsError, TlsSettings};
@@ -82,23 +82,32 @@ pub struct App {
     pub(crate) trail: Arc<FileTrail>,
     pub(crate) metrics: Metrics,
     pub(crate) options: Options,
+    /// Held by a run of the reaper.
+    pub(crate) reaping: tokio::sync::Mutex<()>,
     limits: Limits,
-    refusals: Refusals,
+    pub(crate) refusals: Arc<LimitedTrail>,
     algorithms: Arc<AlgorithmsDocument>,
     readiness: health::Readiness,
 }
 
 impl App {
     /// Puts the parts together.
-    pub fn new(manager: Manager, identities: Identities, trail: Arc<FileTrail>, config: &Config) -> Self {
+    pub fn new(
+        manager: Manager,
+        identities: Identities,
+        trail: Arc<FileTrail>,
+        refusals: Arc<LimitedTrail>,
+        config: &Config,
+    ) -> Self {
         Self {
             manager,
             identities,
             trail,
             metrics: Metrics::new(),
             options: Options::new(config),
+            reaping: tokio::sync::Mutex::new(()),
             limits: Limits::new(&config.limits),
-            refusals: Refusals::new(),
+            refusals,
             algorithms: Arc::new(native::algorithms::document()),
             readiness: health::Readiness::default(),
         }
@@ -177,3 +186,6 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> axum::response::Response {
 
 /// The type of a JSON answer that is written by hand.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+#[cfg(test)]
+mod tests;

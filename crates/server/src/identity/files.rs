@@ -131,7 +131,7 @@ fn check_owner(path: &Path, facts: &Metadata) -> Result<(), IdentityError> {
     Err(IdentityError::file(
         path,
         format!("belongs to user {}, not to the running user {user} or root", facts.uid()),
-        format!("run this as user {}, or run `chown {user}` on it if you trust its content", facts.uid()),
+        crate::platform::as_its_owner(user, facts.uid(), path),
     ))
 }
 

@@ -53,6 +53,7 @@ pub struct Metrics {
     identity: Family<Result, Gauge>,
     irregularities: Family<Result, Gauge>,
     audit_events: Gauge,
+    audit_refusals_left_out: Gauge,
     resident_memory: Gauge,
 }
 
@@ -101,6 +102,7 @@ impl Metrics {
             identity: Family::default(),
             irregularities: Family::default(),
             audit_events: Gauge::default(),
+            audit_refusals_left_out: Gauge::default(),
             resident_memory: Gauge::default(),
         };
         let registry = &mut metrics.registry;
@@ -134,6 +136,11 @@ impl Metrics {
             "audit_events",
             "Number of the last event of the audit trail",
             metrics.audit_events.clone(),
+        );
+        registry.register(
+            "audit_refusals_left_out",
+            "Refusals since the start that the audit trail only counts",
+            metrics.audit_refusals_left_out.clone(),
         );
         registry.register_with_unit(
             "process_resident_memory",
@@ -181,7 +188,13 @@ impl Metrics {
     }
 
     /// All figures in OpenMetrics text.
-    pub(crate) fn encode(&self, counters: &Counters, met: Irregularities, audit_events: u64) -> String {
+    pub(crate) fn encode(
+        &self,
+        counters: &Counters,
+        met: Irregularities,
+        audit_events: u64,
+        left_out: u64,
+    ) -> String {
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         for (result, count) in [
             ("cache_hit", counters.cache_hits),
@@ -199,6 +212,7 @@ impl Metrics {
             self.irregularities.get_or_create(&Result { result }).set(signed(count));
         }
         self.audit_events.set(signed(audit_events));
+        self.audit_refusals_left_out.set(signed(left_out));
         if let Some(bytes) = resident_memory() {
             self.resident_memory.set(signed(bytes));
         }
@@ -233,19 +247,19 @@ mod tests {
             Duration::ZERO,
         );
         let met = Irregularities { damaged_records: 3, ..Irregularities::default() };
-        let text = metrics.encode(&Counters::default(), met, 7);
+        let text = metrics.encode(&Counters::default(), met, 7, 3);
         for line in [
             "chatelaine_http_requests_total{method=\"GET\",route=\"/v1/keys/{key_id}\",status=\"200\"} 1",
             "chatelaine_http_requests_total{method=\"other\",route=\"unknown\",status=\"404\"} 1",
             "chatelaine_http_requests_in_flight 1",
             "chatelaine_store_irregularities{result=\"damaged_record\"} 3",
             "chatelaine_audit_events 7",
+            "chatelaine_audit_refusals_left_out 3",
         ] {
             assert!(text.contains(line), "{line} is missing in:\n{text}");
         }
         drop(running);
-        assert!(
-            metrics.encode(&Counters::default(), met, 7).contains("chatelaine_http_requests_in_flight 0")
-        );
+        let text = metrics.encode(&Counters::default(), met, 7, 3);
+        assert!(text.contains("chatelaine_http_requests_in_flight 0"));
     }
 }

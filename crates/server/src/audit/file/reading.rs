@@ -3,15 +3,14 @@
 //! A thread reads and verifies; what it finds goes over a short channel, so that memory grows only with the records
 //! that are asked for. When nobody waits any more, the thread stops at the next line.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use chatelaine_core::audit::{AuditError, ChangeHistory, HistoryKey};
+use chatelaine_core::audit::AuditError;
 use tokio::sync::mpsc;
 
 use super::Shared;
 use crate::audit::format::{self, ChangeOf};
-use crate::audit::scan::{self, Chain, Until};
+use crate::audit::scan::{self, Chain, Histories, Until};
 use crate::audit::{Head, TrailError};
 
 /// Changes handed over at once by the reading thread.
@@ -20,7 +19,7 @@ const BATCH: usize = 1024;
 pub(super) async fn histories(
     shared: &Arc<Shared>,
     wanted: &(dyn for<'a> Fn(&'a str, &'a str) -> bool + Send + Sync),
-) -> Result<HashMap<HistoryKey, ChangeHistory>, AuditError> {
+) -> Result<Histories, AuditError> {
     let shared = Arc::clone(shared);
     let (until, head) = {
         let state = shared.state.lock();
@@ -29,13 +28,9 @@ pub(super) async fn histories(
     let (send, mut receive) = mpsc::channel(4);
     // `wanted` is borrowed and stays here.
     let reading = tokio::task::spawn_blocking(move || read(&shared, &until, head, &send));
-    let mut histories: HashMap<HistoryKey, ChangeHistory> = HashMap::new();
+    let mut histories = Histories::default();
     while let Some(batch) = receive.recv().await {
-        for ChangeOf { kind, id, change } in batch {
-            if wanted(&kind, &id) {
-                histories.entry((kind, id)).or_default().absorb(change);
-            }
-        }
+        batch.into_iter().for_each(|change| scan::absorb(&mut histories, wanted, change));
     }
     reading.await.map_err(|_| AuditError::Unreadable("the reading thread failed".to_owned()))??;
     Ok(histories)

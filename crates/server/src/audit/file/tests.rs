@@ -215,7 +215,7 @@ fn insecure_folders_are_refused() {
     let missing = open_with(&parent.path().join("no/such"), &Options::default()).unwrap_err();
     assert!(matches!(missing, TrailError::Io { .. }), "{missing}");
     std::os::unix::fs::chown(&folder, Some(12345), None).expect("this test needs to run as root");
-    assert!(refused(&folder).contains("chown"));
+    assert!(refused(&folder).contains("run this as user 12345"));
 }
 
 /// T-AUDIT-EDIT: a segment or a lock that is a link somewhere else is not followed.

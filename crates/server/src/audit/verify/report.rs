@@ -1,6 +1,8 @@
 //! What verifying takes and tells.
 
-use crate::audit::{Head, LineMac};
+use std::path::Path;
+
+use crate::audit::{Head, LineMac, TrailError, segment};
 
 /// What is known of the trail from elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +11,18 @@ pub struct Expected {
     pub first_seq: u64,
     /// A line that shall be there: with it, lines cut off the end and a trail replaced by another are found.
     pub head: Option<Head>,
+}
+
+impl Expected {
+    /// For those to whom it does not matter whether older segments were archived: the trail shall begin with the first
+    /// segment there is.
+    ///
+    /// # Errors
+    /// [`TrailError::Io`].
+    pub fn any_beginning(folder: &Path, head: Option<Head>) -> Result<Self, TrailError> {
+        let first_seq = segment::list(folder)?.first().map_or(1, |segment| segment.first_seq);
+        Ok(Self { first_seq, head })
+    }
 }
 
 impl Default for Expected {

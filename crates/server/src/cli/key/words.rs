@@ -15,8 +15,8 @@ use serde_json::Value;
 use crate::cli::Failure;
 
 const SCOPES: [&str; 4] = ["entity", "user", "project", "domain"];
-const STATES: [&str; 6] =
-    ["pre_active", "active", "deactivated", "compromised", "destroyed", "destroyed_compromised"];
+/// Those a key can be listed in: a destroyed one is gone.
+const STATES: [&str; 4] = ["pre_active", "active", "deactivated", "compromised"];
 const REASONS: [&str; 7] = [
     "unspecified",
     "key_compromise",
@@ -70,8 +70,8 @@ pub(super) fn attribute(text: &str) -> Result<(String, String), &'static str> {
     if name.is_empty() || !name.chars().all(allowed) {
         return Err("the name of an attribute has letters, digits, `_`, `-` and `.` only");
     }
-    if name.len() > 255 || value.chars().count() > 255 {
-        return Err("name and value of an attribute have at most 255 characters each");
+    if name.len() > 64 || value.chars().count() > 255 {
+        return Err("the name of an attribute has at most 64 characters, its value at most 255");
     }
     Ok((name.to_owned(), value.to_owned()))
 }
@@ -110,8 +110,9 @@ mod tests {
     fn attributes_are_split_at_the_first_equals_sign() {
         assert_eq!(attribute("a.b-c_1=x=y").unwrap(), ("a.b-c_1".to_owned(), "x=y".to_owned()));
         assert_eq!(attribute("a=").unwrap(), ("a".to_owned(), String::new()));
-        assert!(attribute(&format!("a={}", "ü".repeat(255))).is_ok());
-        for wrong in ["", "a", "=x", "a b=x", "ü=x", &format!("a={}", "ü".repeat(256))] {
+        assert!(attribute(&format!("{}={}", "a".repeat(64), "ü".repeat(255))).is_ok());
+        let (long_name, long_value) = (format!("{}=x", "a".repeat(65)), format!("a={}", "ü".repeat(256)));
+        for wrong in ["", "a", "=x", "a b=x", "ü=x", &long_name, &long_value] {
             assert!(attribute(wrong).is_err(), "{wrong}");
         }
     }

@@ -1,15 +1,19 @@
-//! `audit verify`.
+//! `audit verify|acknowledge`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{blocking, failed, load};
-use crate::audit::{Expected, Head, VerifyReport, format, verify};
+use super::{blocking, control, during, failed, load};
+use crate::audit::{Expected, Finding, FindingKind, Head, VerifyReport, format, verify};
 use crate::cli::{Exit, Failure, Format, Global, Terminal};
 use crate::config::Config;
 use crate::{checkpoint, startup};
+
+/// Longest wait for a running server.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const VERIFY_HELP: &str = "\
 Reads the whole trail and names every line that was changed, removed, inserted or moved. Lines cut off the end show
@@ -19,6 +23,15 @@ meanwhile. It ends with code 1 when something is wrong.
 Examples:
   chatelaine --config /etc/chatelaine/chatelaine.toml audit verify
   chatelaine audit verify --head 1042:5d41402abc4b2a76b9719d911017c592e1c1d9d1f7a1c0f25c3a6c7a3b1f0e9d";
+
+const ACKNOWLEDGE_HELP: &str = "\
+When the server starts and the trail does not hold an event any more that the store knows, it keeps that in mind:
+`audit verify` and `doctor` report it, and the reaper destroys nothing, because the missing events may have been those
+of keys that were undeleted. Put the right trail back if you have it; otherwise keep what is there for an
+investigation and acknowledge. That is written to the trail.
+
+Example:
+  chatelaine --config /etc/chatelaine/chatelaine.toml audit acknowledge 1042";
 
 /// Arguments of `audit`.
 #[derive(Debug, clap::Args)]
@@ -39,6 +52,12 @@ enum Command {
         #[arg(long, value_name = "NUMBER", default_value_t = 1)]
         first: u64,
     },
+    /// Say that you have looked into events missing from the trail, so that the reaper works again
+    #[command(after_help = ACKNOWLEDGE_HELP)]
+    Acknowledge {
+        /// The number of the missing event, as `audit verify` names it
+        number: u64,
+    },
 }
 
 fn parse_head(text: &str) -> Result<Head, Failure> {
@@ -56,8 +75,11 @@ pub(crate) async fn run(
     global: &Global,
     terminal: &mut Terminal,
 ) -> Result<Exit, Failure> {
-    let Command::Verify { head, first } = arguments.command;
     let config = load(global, terminal)?;
+    let (head, first) = match arguments.command {
+        Command::Verify { head, first } => (head, first),
+        Command::Acknowledge { number } => return acknowledge(&config, number, terminal).await,
+    };
     let given = head.as_deref().map(parse_head).transpose()?;
     let folder = config.audit_path();
     if !folder.is_dir() {
@@ -65,7 +87,7 @@ pub(crate) async fn run(
             .advise("name the server's configuration with --config FILE"));
     }
     let keyring = startup::existing_keyring(&config).map_err(failed)?;
-    let noted = noted_head(&config, &keyring, terminal).await;
+    let (noted, lost) = noted_heads(&config, &keyring, terminal).await;
     let key = Arc::new(keyring.audit_key());
     let bar = if terminal.errors_is_terminal {
         indicatif::ProgressBar::no_length()
@@ -74,7 +96,7 @@ pub(crate) async fn run(
     };
     let shown = bar.clone();
     let expected = given.or(noted);
-    let report = blocking(move || {
+    let mut report = blocking(move || {
         verify(&folder, &key, &Expected { first_seq: first, head: expected }, &mut |progress| {
             shown.set_length(progress.total_bytes);
             shown.set_position(progress.bytes);
@@ -82,30 +104,53 @@ pub(crate) async fn run(
     })
     .await?;
     bar.finish_and_clear();
+    report.findings.extend(lost.map(|head| Finding {
+        segment: format!("event {}", head.seq),
+        line_number: 0,
+        seq: Some(head.seq),
+        kind: FindingKind::Removed,
+        text: checkpoint::lost_text(head),
+    }));
     print(&report, expected, terminal)?;
     Ok(if report.is_intact() { Exit::Done } else { Exit::Failed })
 }
 
-/// The head that the server noted in its store; without a readable store, none.
-async fn noted_head(
+/// The head that the server noted in its store, and the one it found lost; without a readable store, none.
+async fn noted_heads(
     config: &Config,
     keyring: &chatelaine_core::keyring::Keyring,
     terminal: &mut Terminal,
-) -> Option<Head> {
-    let file = chatelaine_store::embedded_file(&config.store_url()).ok().flatten()?;
-    let opened = tokio::task::spawn_blocking(move || chatelaine_store::EmbeddedStore::open_read_only(&file))
-        .await
-        .ok()?;
-    let noted = match opened {
-        Ok(store) => checkpoint::read_from(&store, keyring).await.map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
+) -> (Option<Head>, Option<Head>) {
+    let Ok(Some(file)) = chatelaine_store::embedded_file(&config.store_url()) else { return (None, None) };
+    let read = async {
+        let store = blocking(move || chatelaine_store::EmbeddedStore::open_read_only(&file)).await?;
+        let noted = checkpoint::read_from(&store, keyring).await.map_err(failed)?;
+        Ok::<_, Failure>((noted, checkpoint::lost_from(&store, keyring).await.map_err(failed)?))
     };
-    noted.unwrap_or_else(|error| {
+    read.await.unwrap_or_else(|failure| {
         terminal.warn(&format!(
-            "the head noted in the store cannot be read, so a cut end would not show: {error}"
+            "the head noted in the store cannot be read, so a cut end would not show: {}",
+            failure.message
         ));
-        None
+        (None, None)
     })
+}
+
+async fn acknowledge(config: &Config, number: u64, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    match control::connect(&config.control_path()).await? {
+        Some(stream) => {
+            control::post(stream, &format!("/audit/acknowledge/{number}"), PATIENCE).await?;
+        }
+        None => {
+            let manager = startup::open_for_work(config).await.map_err(failed)?;
+            during(&manager, "audit acknowledge", checkpoint::acknowledge(&manager, number)).await?;
+        }
+    }
+    match terminal.format {
+        Format::Json => terminal.json(&json!({ "acknowledged": number }))?,
+        Format::Table => terminal.write(format!("acknowledged: event {number} is missing\n").as_bytes())?,
+    }
+    Ok(Exit::Done)
 }
 
 fn print(report: &VerifyReport, expected: Option<Head>, terminal: &mut Terminal) -> Result<(), Failure> {
@@ -141,7 +186,10 @@ fn print(report: &VerifyReport, expected: Option<Head>, terminal: &mut Terminal)
     let lines = report
         .findings
         .iter()
-        .map(|found| format!("{}, line {}: {}\n", found.segment, found.line_number, found.text))
+        .map(|found| match found.line_number {
+            0 => format!("{}: {}\n", found.segment, found.text),
+            line => format!("{}, line {line}: {}\n", found.segment, found.text),
+        })
         .collect::<String>();
     terminal.write(lines.as_bytes())
 }

@@ -11,7 +11,7 @@ use chatelaine_core::store::Store as _;
 use chatelaine_store::EmbeddedStore;
 use serde_json::json;
 
-use super::{any_beginning, control, load};
+use super::{control, load};
 use crate::cli::{Exit, Failure, Format, Global, Terminal};
 use crate::config::Config;
 use crate::http::TlsSettings;
@@ -179,7 +179,7 @@ async fn storage(config: &Config) -> Vec<Row> {
         return rows;
     };
     let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open_read_only(&file)).await;
-    let mut head = None;
+    let (mut head, mut lost) = (None, None);
     match opened
         .map_err(|error| error.to_string())
         .and_then(|opened| opened.map_err(|error| error.to_string()))
@@ -192,17 +192,22 @@ async fn storage(config: &Config) -> Vec<Row> {
                 Err(error) => row("store", Err(format!("it belongs to another master key: {error}"))),
             });
             head = checkpoint::read_from(&store, &keyring).await.ok().flatten();
+            lost = checkpoint::lost_from(&store, &keyring).await.ok().flatten();
         }
     }
     let (folder, key) = (config.audit_path(), Arc::new(keyring.audit_key()));
     if folder.is_dir() {
         let verified = tokio::task::spawn_blocking(move || {
-            audit::verify(&folder, &key, &any_beginning(head), &mut |_| {})
+            let expected = audit::Expected::any_beginning(&folder, head)?;
+            audit::verify(&folder, &key, &expected, &mut |_| {})
         })
         .await;
         rows.push(row(
             "audit",
             match verified {
+                Ok(Ok(report)) if report.is_intact() && lost.is_some() => {
+                    Err(lost.map(checkpoint::lost_text).unwrap_or_default())
+                }
                 Ok(Ok(report)) if report.is_intact() => Ok(format!("{} lines verify", report.lines)),
                 Ok(Ok(report)) => Err(format!(
                     "{} things are wrong; `chatelaine audit verify` names them",

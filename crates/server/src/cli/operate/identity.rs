@@ -34,6 +34,12 @@ enum Command {
         /// A role in that project; may be given several times
         #[arg(long = "role", required = true)]
         roles: Vec<String>,
+        /// The user's id, where it shall be a certain one: keys belong to ids, not to names
+        #[arg(long, value_name = "ID")]
+        user_id: Option<String>,
+        /// The project's id, where it shall be a certain one
+        #[arg(long, value_name = "ID")]
+        project_id: Option<String>,
         /// When the token ends (RFC 3339)
         #[arg(long, value_name = "MOMENT")]
         expires_at: Option<String>,
@@ -91,7 +97,7 @@ pub(crate) fn run(arguments: Arguments, global: &Global, terminal: &mut Terminal
                 rows.collect(),
             )?;
         }
-        Command::Add { user, project, roles, expires_at } => {
+        Command::Add { user, project, roles, user_id, project_id, expires_at } => {
             let expires_at = expires_at.as_deref().map(|text| {
                 Timestamp::parse(text).ok_or_else(|| {
                     Failure::usage(
@@ -99,7 +105,14 @@ pub(crate) fn run(arguments: Arguments, global: &Global, terminal: &mut Terminal
                     )
                 })
             });
-            let new = NewIdentity { user_name: user, project, roles, expires_at: expires_at.transpose()? };
+            let new = NewIdentity {
+                user_name: user,
+                project,
+                roles,
+                user_id,
+                project_id,
+                expires_at: expires_at.transpose()?,
+            };
             let token = add(&file, &new, SystemClock.now()).map_err(refused)?;
             match terminal.format {
                 Format::Json => terminal.json(&json!({ "token": token.expose() }))?,
@@ -113,8 +126,15 @@ pub(crate) fn run(arguments: Arguments, global: &Global, terminal: &mut Terminal
         Command::Remove { user, token } => {
             let removed = remove(&file, &user, token.as_deref()).map_err(refused)?;
             match terminal.format {
-                Format::Json => terminal.json(&json!({ "removed": removed }))?,
-                Format::Table => terminal.write(format!("removed {removed}\n").as_bytes())?,
+                Format::Json => terminal.json(&json!({ "removed": removed.count }))?,
+                Format::Table => terminal.write(format!("removed {}\n", removed.count).as_bytes())?,
+            }
+            if let Some((name, id)) = removed.last_of {
+                terminal.warn(&format!(
+                    "{name} has no token any more, and the file forgets the id {id} that the user's keys belong to: \
+                     `identity add {name} --user-id {id}` gives the same user a token again, with --project-id for the \
+                     same project"
+                ));
             }
         }
     }

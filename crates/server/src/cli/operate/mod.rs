@@ -12,10 +12,11 @@ mod reading;
 pub(super) mod reap;
 pub(super) mod store;
 
+use chatelaine_core::audit::Action;
 use chatelaine_core::check::Knowledge;
+use chatelaine_core::manager::Manager;
 
 use super::{Exit, Failure, Global, Terminal};
-use crate::audit::{Expected, Head};
 use crate::config::{Config, Sources};
 
 /// The configuration, from the file, the environment and the command line.
@@ -45,14 +46,25 @@ fn failed(error: impl Into<anyhow::Error>) -> Failure {
     Failure::new(Exit::Failed, format!("{error:#}"))
 }
 
-/// Where it is not the point whether older segments of the trail were archived.
-const fn any_beginning(head: Option<Head>) -> Expected {
-    Expected { first_seq: u64::MAX, head }
+/// Work without a server: its beginning and its end are in the audit trail, as a server's are.
+async fn during<T>(
+    manager: &Manager,
+    name: &str,
+    work: impl Future<Output = chatelaine_core::Result<T>>,
+) -> Result<T, Failure> {
+    let reason = format!("{name}, version {}", env!("CARGO_PKG_VERSION"));
+    manager.note_own(Action::StartServer, Some(reason.clone())).await.map_err(failed)?;
+    let result = work.await;
+    manager.note_own(Action::StopServer, Some(reason)).await.map_err(failed)?;
+    result.map_err(failed)
 }
 
-/// Whether the trail goes back to the beginning.
-fn knowledge(first_seq: Option<u64>) -> Knowledge {
-    if first_seq.is_none_or(|seq| seq == 1) { Knowledge::Whole } else { Knowledge::Recent }
+/// How far back the trail goes.
+const fn knowledge(first_seq: Option<u64>, younger_than_store: bool) -> Knowledge {
+    match first_seq {
+        None | Some(1) if !younger_than_store => Knowledge::Whole,
+        _ => Knowledge::Recent,
+    }
 }
 
 /// `serve`: the main job.

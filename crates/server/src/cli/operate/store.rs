@@ -1,15 +1,16 @@
 //! `store check|backup`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chatelaine_core::check::{CheckReport, check};
+use chatelaine_core::check::{CheckReport, Finding, Knowledge, check};
+use chatelaine_crypto::MacKey;
 use chatelaine_store::EmbeddedStore;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::reading::ReadTrail;
-use super::{any_beginning, blocking, failed, knowledge, load};
+use super::reading::{NoTrail, ReadTrail};
+use super::{blocking, failed, knowledge, load};
 use crate::audit;
 use crate::cli::{Exit, Failure, Format, Global, Terminal};
 use crate::config::Config;
@@ -95,29 +96,52 @@ async fn run_check(config: &Config, file: PathBuf, terminal: &mut Terminal) -> R
     let (folder, key) = (config.audit_path(), Arc::new(keyring.audit_key()));
     let head = checkpoint::read_from(&store, &keyring).await.map_err(failed)?;
     let (path, mac) = (folder.clone(), Arc::clone(&key));
-    let verified = blocking(move || audit::verify(&path, &mac, &any_beginning(head), &mut |_| {})).await?;
-    let mut report = if verified.is_intact() {
-        let trail = ReadTrail { folder, key };
-        let mut progress = Progress::new(terminal);
-        check(&store, &keyring, &trail, knowledge(verified.first_seq), &mut |seen| progress.at(seen))
-            .await
-            .map_err(failed)?
-    } else {
-        return Err(Failure::new(
-            Exit::Failed,
-            "the audit trail does not verify, so that versions cannot be compared with it",
-        )
-        .advise("`chatelaine audit verify` says what is wrong with it"));
+    let trail = blocking(move || look_at_trail(&path, &mac, head)).await?;
+    let mut progress = Progress::new(terminal);
+    let mut at = |seen| progress.at(seen);
+    let mut report = match &trail {
+        Ok(knowledge) => {
+            check(&store, &keyring, &ReadTrail { folder, key }, *knowledge, &mut at).await.map_err(failed)?
+        }
+        // Seals and structure say much without it.
+        Err(problem) => {
+            let mut report =
+                check(&store, &keyring, &NoTrail, Knowledge::Recent, &mut at).await.map_err(failed)?;
+            report.findings.push(Finding {
+                kind: "audit".to_owned(),
+                id: folder.display().to_string(),
+                problem: problem.clone(),
+            });
+            report
+        }
     };
+    drop(progress);
     for problem in damage {
-        report.findings.push(chatelaine_core::check::Finding {
-            kind: "file".to_owned(),
-            id: file.display().to_string(),
-            problem,
-        });
+        report.findings.push(Finding { kind: "file".to_owned(), id: file.display().to_string(), problem });
     }
     print(&report, terminal)?;
     Ok(if report.findings.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+/// What the trail knows, or why versions cannot be compared with it.
+fn look_at_trail(
+    folder: &Path,
+    key: &MacKey,
+    head: Option<audit::Head>,
+) -> Result<Result<Knowledge, String>, audit::TrailError> {
+    if !folder.is_dir() {
+        return Ok(Err("there is no audit trail, so that versions were not compared with it".to_owned()));
+    }
+    let expected = audit::Expected::any_beginning(folder, head)?;
+    let verified = audit::verify(folder, key, &expected, &mut |_| {})?;
+    if !verified.is_intact() {
+        return Ok(Err(format!(
+            "it does not verify ({} findings), so that versions were not compared with it; `chatelaine audit verify` \
+             names them",
+            verified.findings.len()
+        )));
+    }
+    Ok(Ok(knowledge(verified.first_seq, audit::is_younger_than_store(folder, key)?)))
 }
 
 fn print(report: &CheckReport, terminal: &mut Terminal) -> Result<(), Failure> {

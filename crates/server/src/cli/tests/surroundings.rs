@@ -52,10 +52,10 @@ async fn answers_that_are_none_are_failures() {
 #[tokio::test]
 async fn huge_answers_are_refused() {
     let bench = Bench::new().await;
-    bench.fake.plant(200, &[], " ".repeat((16 << 20) + 1));
+    bench.fake.plant(200, &[], " ".repeat((64 << 20) + 1));
     let outcome = bench.run(&["key", "list"]).await.ends(1);
-    assert!(outcome.errors.contains("longer than 16777216 bytes"), "{}", outcome.errors);
-    bench.fake.plant(200, &[], format!("{}{}", " ".repeat((16 << 20) - 11), r#"{"keys":[]}"#));
+    assert!(outcome.errors.contains("longer than 67108864 bytes"), "{}", outcome.errors);
+    bench.fake.plant(200, &[], format!("{}{}", " ".repeat((64 << 20) - 11), r#"{"keys":[]}"#));
     bench.run(&["key", "list"]).await.ends(0);
 }
 

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use chatelaine_api::{KeyDocument, KeyPage, NewKeyRequest, ReleasedKey, RevokeRequest, UpdateKeyRequest};
@@ -30,9 +31,14 @@ use super::caller::Authenticated;
 use super::error::ApiError;
 use super::limits::Slot;
 
+/// The key-id in a path. One that cannot even be decoded is refused after the caller is known, as every wrong one is.
+type KeyPath = Result<Path<String>, PathRejection>;
+
 /// Names that are too long to be ids are not repeated in messages.
-fn key_id(text: &str) -> Result<SecretId, ApiError> {
-    SecretId::parse(text).map_err(|error| ApiError::field("key_id", error.to_string()))
+fn key_id(path: KeyPath) -> Result<SecretId, ApiError> {
+    let Path(text) =
+        path.map_err(|_| ApiError::field("key_id", "it is not text in UTF-8, percent-encoded"))?;
+    SecretId::parse(&text).map_err(|error| ApiError::field("key_id", error.to_string()))
 }
 
 /// Runs a change to its end, whether or not the client waits for it; the caller's place is taken as long.
@@ -91,12 +97,12 @@ async fn create(
         (status = 400, body = chatelaine_api::ErrorDocument), (status = 409, body = chatelaine_api::ErrorDocument)))]
 pub(crate) async fn put_key(
     State(app): State<Arc<App>>,
-    Path(key_id): Path<String>,
+    path: KeyPath,
     authenticated: Authenticated,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let id = self::key_id(&key_id)?;
+    let id = key_id(path)?;
     let request = body::json(&headers, body, app.options.max_body, app.options.client_timeout).await?;
     Ok(answer(StatusCode::CREATED, create(app, authenticated, Some(id), request).await?))
 }
@@ -130,12 +136,12 @@ pub(crate) async fn create_key(
         (status = 404, body = chatelaine_api::ErrorDocument), (status = 409, body = chatelaine_api::ErrorDocument)))]
 pub(crate) async fn get_key(
     State(app): State<Arc<App>>,
-    Path(key_id): Path<String>,
+    path: KeyPath,
     RawQuery(query): RawQuery,
     method: Method,
     authenticated: Authenticated,
 ) -> Result<Response, ApiError> {
-    let id = self::key_id(&key_id)?;
+    let id = key_id(path)?;
     let allow_inactive = listing::allow_inactive(query.as_deref())?;
     if method == Method::HEAD {
         // There is nothing to be released in an answer without a body.
@@ -155,10 +161,10 @@ pub(crate) async fn get_key(
     responses((status = 200, body = KeyDocument), (status = 404, body = chatelaine_api::ErrorDocument)))]
 pub(crate) async fn get_metadata(
     State(app): State<Arc<App>>,
-    Path(key_id): Path<String>,
+    path: KeyPath,
     authenticated: Authenticated,
 ) -> Result<Response, ApiError> {
-    let id = self::key_id(&key_id)?;
+    let id = key_id(path)?;
     Ok(answer(StatusCode::OK, app.manager.metadata(&authenticated.caller, id).await?))
 }
 
@@ -195,12 +201,12 @@ pub(crate) async fn list_keys(
         (status = 428, body = chatelaine_api::ErrorDocument)))]
 pub(crate) async fn update_key(
     State(app): State<Arc<App>>,
-    Path(key_id): Path<String>,
+    path: KeyPath,
     authenticated: Authenticated,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let id = self::key_id(&key_id)?;
+    let id = key_id(path)?;
     let expected = precondition::required(&headers)?;
     let request: UpdateKeyRequest =
         body::json(&headers, body, app.options.max_body, app.options.client_timeout).await?;
@@ -219,11 +225,11 @@ pub(crate) async fn update_key(
     responses((status = 204), (status = 404, body = chatelaine_api::ErrorDocument), (status = 412, body = chatelaine_api::ErrorDocument)))]
 pub(crate) async fn delete_key(
     State(app): State<Arc<App>>,
-    Path(key_id): Path<String>,
+    path: KeyPath,
     authenticated: Authenticated,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
-    let id = self::key_id(&key_id)?;
+    let id = key_id(path)?;
     let expected = precondition::optional(&headers)?;
     let Authenticated { caller, slot } = authenticated;
     to_the_end(slot, async move {
@@ -250,10 +256,10 @@ fn raced(error: chatelaine_core::Error, expected: Option<Version>) -> ApiError {
         (status = 409, body = chatelaine_api::ErrorDocument)))]
 pub(crate) async fn undelete_key(
     State(app): State<Arc<App>>,
-    Path(key_id): Path<String>,
+    path: KeyPath,
     authenticated: Authenticated,
 ) -> Result<Response, ApiError> {
-    let id = self::key_id(&key_id)?;
+    let id = key_id(path)?;
     let Authenticated { caller, slot } = authenticated;
     let description = to_the_end(slot, async move {
         app.manager.undelete(&caller, id).await.map_err(|error| raced(error, None))
@@ -269,12 +275,12 @@ pub(crate) async fn undelete_key(
         (status = 409, body = chatelaine_api::ErrorDocument)))]
 pub(crate) async fn revoke_key(
     State(app): State<Arc<App>>,
-    Path(key_id): Path<String>,
+    path: KeyPath,
     authenticated: Authenticated,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let id = self::key_id(&key_id)?;
+    let id = key_id(path)?;
     let request: RevokeRequest =
         body::json(&headers, body, app.options.max_body, app.options.client_timeout).await?;
     let reason = document::reason(request.reason);

@@ -29,6 +29,10 @@ pub struct NewIdentity {
     pub project: String,
     /// The roles in that project.
     pub roles: Vec<String>,
+    /// The user's id, where it shall be a certain one: keys belong to ids. `None`: that of the name, or a new one.
+    pub user_id: Option<String>,
+    /// The project's id, where it shall be a certain one.
+    pub project_id: Option<String>,
     /// When the token ends; `None`: when it is removed.
     pub expires_at: Option<Timestamp>,
 }
@@ -72,6 +76,11 @@ pub fn add(file: &Path, new: &NewIdentity, now: Timestamp) -> Result<SecretText,
     if !document::are_roles(&new.roles) {
         return refuse("roles", document::ROLES_RULE);
     }
+    for (what, id) in [("user id", &new.user_id), ("project id", &new.project_id)] {
+        if id.as_deref().is_some_and(|id| !document::is_id(id)) {
+            return refuse(what, document::ID_RULE);
+        }
+    }
     if new.expires_at.is_some_and(|moment| moment <= now) {
         return refuse("expiry", "must lie in the future");
     }
@@ -91,12 +100,21 @@ pub fn add(file: &Path, new: &NewIdentity, now: Timestamp) -> Result<SecretText,
     Ok(token)
 }
 
+/// What [`remove`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// How many tokens were removed.
+    pub count: usize,
+    /// The user's name and id, where no token of the user is left: the file knows nothing of the id any more.
+    pub last_of: Option<(String, String)>,
+}
+
 /// Removes the tokens of a user, named by name or id; with `token` (at least 8 digits of [`ListedIdentity::token`])
-/// only that one. Gives how many were removed.
+/// only that one.
 ///
 /// # Errors
 /// [`IdentityError::Edit`] when nothing fits or `token` fits more than one; otherwise whatever is wrong with the file.
-pub fn remove(file: &Path, user: &str, token: Option<&str>) -> Result<usize, IdentityError> {
+pub fn remove(file: &Path, user: &str, token: Option<&str>) -> Result<Removed, IdentityError> {
     if token.is_some_and(|digits| digits.len() < SHORTEST_FINGERPRINT) {
         return Err(IdentityError::Edit(format!(
             "a token is named by at least {SHORTEST_FINGERPRINT} digits of what `chatelaine identity list` shows for it"
@@ -105,26 +123,28 @@ pub fn remove(file: &Path, user: &str, token: Option<&str>) -> Result<usize, Ide
     let file = &resolved(file);
     let _lock = files::EditLock::take(file)?;
     let document = load_existing(file)?;
-    let before = document.identity.len();
     let fits = |entry: &Entry| {
         (entry.user_name == user || entry.user_id == user)
             && token.is_none_or(|digits| entry.token_sha256.starts_with(digits))
     };
-    let kept: Vec<Entry> = document.identity.into_iter().filter(|entry| !fits(entry)).collect();
-    let removed = before.saturating_sub(kept.len());
-    if removed == 0 {
+    let (gone, kept): (Vec<Entry>, Vec<Entry>) = document.identity.into_iter().partition(fits);
+    if gone.is_empty() {
         return Err(IdentityError::Edit(
             "no token of that user is there; see `chatelaine identity list`".to_owned(),
         ));
     }
-    if token.is_some() && removed > 1 {
+    if token.is_some() && gone.len() > 1 {
         return Err(IdentityError::Edit(
             "these digits fit more than one token; give more of them".to_owned(),
         ));
     }
+    let last_of = gone
+        .iter()
+        .find(|gone| kept.iter().all(|entry| entry.user_id != gone.user_id))
+        .map(|gone| (gone.user_name.clone(), gone.user_id.clone()));
     let text = document::render(file, &Document { identity: kept })?;
     files::replace(file, text.as_bytes())?;
-    Ok(removed)
+    Ok(Removed { count: gone.len(), last_of })
 }
 
 /// The identities in the order of the file.
@@ -168,14 +188,37 @@ fn load_existing(file: &Path) -> Result<Document, IdentityError> {
 pub(super) fn make(new: &NewIdentity, document: &Document) -> Result<(SecretText, Entry), IdentityError> {
     let token = random_token()?;
     let known = &document.identity;
-    let user_id = known
-        .iter()
-        .find(|entry| entry.user_name == new.user_name)
-        .map_or_else(random_id, |entry| entry.user_id.clone());
+    let known_user = known.iter().find(|entry| entry.user_name == new.user_name);
+    let user_id = match (&new.user_id, known_user) {
+        (None, None) => random_id(),
+        (None, Some(entry)) => entry.user_id.clone(),
+        (Some(id), Some(entry)) if entry.user_id != *id => {
+            return Err(IdentityError::Edit(format!(
+                "the user {} has the id {} in the file, not {id}",
+                new.user_name, entry.user_id
+            )));
+        }
+        // One id is one owner of keys: two names for it would be two that read each other's.
+        (Some(id), _) => match known.iter().find(|entry| entry.user_id == *id) {
+            Some(entry) if entry.user_name != new.user_name => {
+                return Err(IdentityError::Edit(format!("the id {id} is that of user {}", entry.user_name)));
+            }
+            _ => id.clone(),
+        },
+    };
     let by_name = known.iter().find(|entry| entry.project_name.as_ref() == Some(&new.project));
     let by_id = || known.iter().find(|entry| entry.project_id == new.project);
     let (project_id, project_name) = match by_name.or_else(by_id) {
+        Some(entry) if new.project_id.as_ref().is_some_and(|id| *id != entry.project_id) => {
+            return Err(IdentityError::Edit(format!(
+                "the project {} has the id {} in the file",
+                new.project, entry.project_id
+            )));
+        }
         Some(entry) => (entry.project_id.clone(), entry.project_name.clone()),
+        None if new.project_id.is_some() => {
+            (new.project_id.clone().unwrap_or_default(), Some(new.project.clone()))
+        }
         None if is_canonical_id(&new.project) => (new.project.clone(), None),
         None => (random_id(), Some(new.project.clone())),
     };

@@ -97,6 +97,8 @@ fn make(file: &Path, endpoint: &str) -> Result<(Zeroizing<String>, String), Iden
             user_name: user.to_owned(),
             project: project.to_owned(),
             roles: vec![role.to_owned()],
+            user_id: None,
+            project_id: None,
             expires_at: None,
         };
         let (token, entry) = edit::make(&new, &document)?;

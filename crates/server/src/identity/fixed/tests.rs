@@ -60,7 +60,14 @@ impl Bench {
         let now = self.clock.now();
         let expires_at = expires_in.map(|seconds| now.plus(Duration::from_secs(seconds)));
         let roles = vec!["Member".to_owned()];
-        let new = NewIdentity { user_name: user_name.into(), project: "demo".into(), roles, expires_at };
+        let new = NewIdentity {
+            user_name: user_name.into(),
+            project: "demo".into(),
+            roles,
+            user_id: None,
+            project_id: None,
+            expires_at,
+        };
         add(&self.file(), &new, now).unwrap()
     }
 
@@ -211,6 +218,8 @@ async fn a_file_that_is_named_must_exist() {
         user_name: "a".into(),
         project: "p".into(),
         roles: vec!["admin".into()],
+        user_id: None,
+        project_id: None,
         expires_at: None,
     };
     let token = add(&config.fixed.file, &new, bench.clock.now()).unwrap();

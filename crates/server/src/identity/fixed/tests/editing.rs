@@ -1,12 +1,15 @@
 //! The functions behind `chatelaine identity add | list | remove`.
 
 use super::*;
+use crate::identity::Removed;
 
 fn new(user_name: &str, project: &str, roles: &[&str]) -> NewIdentity {
     NewIdentity {
         user_name: user_name.into(),
         project: project.into(),
         roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+        user_id: None,
+        project_id: None,
         expires_at: None,
     }
 }
@@ -22,7 +25,7 @@ async fn a_token_is_rotated_by_adding_one_and_removing_the_other() {
     assert_eq!(after[..2], before[..], "the others stay as they are");
     assert_eq!((&after[2].user_id, &after[2].project_id), (&before[1].user_id, &before[1].project_id));
     assert_ne!(after[2].token, after[1].token);
-    assert_eq!(remove(&bench.file(), "service", Some(&after[1].token)).unwrap(), 1);
+    assert_eq!(remove(&bench.file(), "service", Some(&after[1].token)).unwrap().count, 1);
     let identities = bench.open().await;
     ask(&identities, &fresh, None).await.unwrap();
     assert_eq!(reason(ask(&identities, &old, None).await), "the token is not known");
@@ -47,7 +50,7 @@ fn projects_are_found_by_name_and_id() {
     add(&file, &new("v", &listed[0].project_id, &["reader"]), now).unwrap();
     assert_eq!(list(&file).unwrap()[4].project_name.as_deref(), Some("demo"));
     assert_eq!(mode(&file), 0o600);
-    assert_eq!(remove(&file, &listed[0].user_id, None).unwrap(), 4, "a user is found by id as well");
+    assert_eq!(remove(&file, &listed[0].user_id, None).unwrap().count, 4, "a user is found by id as well");
 }
 
 #[test]
@@ -116,4 +119,33 @@ fn listing_shows_moments_as_text_and_no_token() {
     assert_eq!(shown[0]["expires_at"], "2026-11-24T10:01:00.000000Z");
     assert_eq!(shown[0]["token"], hex::encode(token::digest(&token))[..16]);
     assert!(!shown.to_string().contains(&token.expose()[11..]));
+}
+
+/// Keys belong to ids: who has lost the last token comes back under the same id, and nobody else takes it.
+#[tokio::test]
+async fn a_user_comes_back_under_the_same_id() {
+    let bench = Bench::new();
+    let file = bench.folder.path().join("f.toml");
+    let now = bench.clock.now();
+    add(&file, &new("keeper", "home", &["service"]), now).unwrap();
+    add(&file, &new("keeper", "home", &["service"]), now).unwrap();
+    add(&file, &new("other", "home", &["service"]), now).unwrap();
+    let before = list(&file).unwrap();
+    let (user, project) = (before[0].user_id.clone(), before[0].project_id.clone());
+    assert_eq!(remove(&file, "keeper", Some(&before[0].token)).unwrap().last_of, None);
+    let removed = remove(&file, "keeper", None).unwrap();
+    assert_eq!(removed, Removed { count: 1, last_of: Some(("keeper".into(), user.clone())) });
+
+    let back = |name: &str, project_id: &str| NewIdentity {
+        user_id: Some(user.clone()),
+        project_id: Some(project_id.to_owned()),
+        ..new(name, "home", &["service"])
+    };
+    for wrong in [back("other", &project), back("keeper", "elsewhere"), back("keeper", "no id")] {
+        assert!(matches!(add(&file, &wrong, now), Err(IdentityError::Edit(_))), "{wrong:?}");
+    }
+    add(&file, &back("keeper", &project), now).unwrap();
+    assert!(matches!(add(&file, &back("thief", &project), now), Err(IdentityError::Edit(_))));
+    let after = list(&file).unwrap();
+    assert_eq!((&after[1].user_id, &after[1].project_id), (&user, &project));
 }
