@@ -306,7 +306,7 @@ def test_the_control_socket_is_its_users_alone(standalone):
     assert path.stat().st_mode & 0o777 == 0o600
     code, report = server.cli('reap')
     assert code == 0
-    assert set(report) == {'purged', 'restored', 'cleared', 'waiting', 'expired', 'corrupt'}
+    assert set(report) == {'purged', 'restored', 'cleared', 'remade', 'waiting', 'expired', 'corrupt'}
     assert ask_control(server, 'POST /reap').startswith('HTTP/1.1 200')
     for request, status in [('GET /reap', 405), ('GET /v1/keys', 404), ('GET /metrics', 404), ('POST /stop', 404)]:
         answer = ask_control(server, request)
