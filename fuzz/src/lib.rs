@@ -12,15 +12,22 @@ pub type Target = fn(&[u8]);
 
 /// All targets by name. Each has a folder of seeds of the same name.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("access_rule", targets::client::access_rule),
+    ("audit_line", targets::server::audit_line),
+    ("clouds_file", targets::client::clouds_file),
     ("configuration", targets::server::configuration),
     ("envelope", targets::crypto::envelope),
     ("envelope_change", targets::crypto::envelope_change),
+    ("identities", targets::server::identities),
+    ("if_match", targets::server::if_match),
     ("json_body", targets::server::json_body),
     ("master_key_file", targets::seal::master_key_file),
     ("policy_expression", targets::policy::expression),
     ("policy_file", targets::policy::file),
+    ("query", targets::server::query),
     ("record", targets::record::record),
     ("secret_body", targets::record::secret_body),
+    ("token_document", targets::client::token_document),
 ];
 
 /// The target of that name.

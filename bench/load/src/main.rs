@@ -28,6 +28,16 @@ enum Until {
     Count(u64),
 }
 
+impl Until {
+    /// One connection's part: the first ones do what is left over.
+    fn of_connection(self, number: u64, connections: u64) -> Self {
+        match self {
+            Self::Time(end) => Self::Time(end),
+            Self::Count(count) => Self::Count(count / connections + u64::from(number < count % connections)),
+        }
+    }
+}
+
 struct Load {
     address: String,
     token: String,
@@ -52,10 +62,11 @@ impl Load {
         let mut sent = 0_u64;
         // Every connection goes its own way through the ids: a step that shares no factor with most counts.
         let mut place = number.wrapping_mul(7919);
+        let until = self.until.of_connection(number as u64, connections as u64);
         loop {
-            match self.until {
+            match until {
                 Until::Time(end) if Instant::now() >= end => return Ok(done),
-                Until::Count(count) if sent >= count / connections as u64 => return Ok(done),
+                Until::Count(count) if sent >= count => return Ok(done),
                 _ => {}
             }
             let id = match self.kind {
@@ -106,6 +117,7 @@ fn main() -> Result<()> {
         other => bail!("{other}: null, get, metadata or put"),
     };
     let connections: usize = connections.parse().context("CONNECTIONS")?;
+    ensure!(connections > 0, "CONNECTIONS: at least 1");
     let ids = match kind {
         Kind::Get | Kind::Metadata => {
             std::fs::read_to_string(ids_file)?.lines().map(str::to_owned).collect::<Vec<_>>()
@@ -155,4 +167,18 @@ fn main() -> Result<()> {
     });
     println!("{line}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_connections_do_all_together() {
+        for (count, connections) in [(1000, 32), (5, 8), (64, 8)] {
+            let parts = (0..connections).map(|number| Until::Count(count).of_connection(number, connections));
+            let sum: u64 = parts.map(|part| if let Until::Count(count) = part { count } else { 0 }).sum();
+            assert_eq!(sum, count);
+        }
+    }
 }

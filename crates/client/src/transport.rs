@@ -108,13 +108,6 @@ pub enum TransportError {
     Broken(String),
 }
 
-impl TransportError {
-    /// True when the request certainly never reached the server.
-    pub fn never_sent(&self) -> bool {
-        matches!(self, Self::ConnectTimeout | Self::Connect(_) | Self::Tls(_))
-    }
-}
-
 /// One request as the transport sends it.
 #[derive(Clone)]
 pub(crate) struct Outgoing {

@@ -1,5 +1,8 @@
-//! What the process asks of the operating system for the sake of its secrets.
+//! What the process asks of the operating system for the sake of its secrets and of what must last.
 
+use std::fs::{DirBuilder, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
@@ -42,8 +45,30 @@ pub fn as_its_owner(user: u32, owner: u32, path: &Path) -> String {
     format!("{run}, or run `chown {user} {}` if you trust its content", path.display())
 }
 
+/// Makes a folder and those above it that are missing (mode 0700), each so that it survives a power cut.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn make_folders(folder: &Path) -> std::io::Result<()> {
+    let folder = std::path::absolute(folder)?;
+    let missing: Vec<_> = folder.ancestors().take_while(|level| !level.exists()).collect();
+    for level in missing.into_iter().rev() {
+        match DirBuilder::new().mode(0o700).create(level) {
+            // Somebody else may have been faster, and not have come to the flush.
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        if let Some(above) = level.parent() {
+            File::open(above)?.sync_all()?;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -53,5 +78,18 @@ mod tests {
         assert!(
             as_its_owner(7, 991, path).ends_with("`chown 7 /var/lib/chatelaine` if you trust its content")
         );
+    }
+
+    #[test]
+    fn every_missing_level_is_made_closed_to_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("a/b/c");
+        make_folders(&deep).unwrap();
+        make_folders(&deep).unwrap();
+        for level in deep.ancestors().take(3) {
+            assert_eq!(level.metadata().unwrap().permissions().mode() & 0o777, 0o700, "{}", level.display());
+        }
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        assert!(make_folders(&folder.path().join("file/below")).is_err());
     }
 }

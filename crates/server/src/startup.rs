@@ -4,8 +4,7 @@
 //! its master key and a master key with another's store; never makes a new master key where a store exists.
 
 use std::collections::BTreeMap;
-use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +26,7 @@ use crate::checkpoint;
 use crate::config::Config;
 use crate::http::App;
 use crate::identity::{FirstStart, Identities};
+use crate::platform;
 
 /// Largest policy file, in bytes.
 const MAX_POLICY: u64 = 1024 * 1024;
@@ -49,10 +49,7 @@ pub struct Opened {
 /// What is wrong with it and what to do.
 pub fn prepare_data_folder(folder: &Path) -> Result<()> {
     match std::fs::metadata(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => platform::make_folders(folder)
             .with_context(|| format!("cannot make the data folder {}; set data.folder", folder.display())),
         Err(error) => {
             Err(error).with_context(|| format!("cannot look at the data folder {}", folder.display()))

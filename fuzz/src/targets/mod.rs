@@ -1,5 +1,6 @@
 //! The targets, by the crate they look at.
 
+pub(crate) mod client;
 pub(crate) mod crypto;
 pub(crate) mod policy;
 pub(crate) mod record;

@@ -135,15 +135,20 @@ fn read(path: &Path) -> Result<BTreeMap<String, CloudSettings>, CloudsError> {
     let mut text =
         Zeroizing::new(String::with_capacity(usize::try_from(size).unwrap_or(0).saturating_add(1)));
     file.by_ref().take(SIZE_LIMIT).read_to_string(&mut text).map_err(|error| failed(error.to_string()))?;
-    let document: Option<CloudsFile> = serde_saphyr::from_str(&text).map_err(|error| {
-        failed(match error.location() {
+    parse(&text).map_err(failed)
+}
+
+/// The clouds of a file's text.
+pub(super) fn parse(text: &str) -> Result<BTreeMap<String, CloudSettings>, String> {
+    let document: Option<CloudsFile> = serde_saphyr::from_str(text).map_err(|error| {
+        match error.location() {
             Some(at) => format!(
                 "cannot be read as clouds (line {}, column {}): not YAML, or a value of another type than expected there",
                 at.line(),
                 at.column()
             ),
             None => "cannot be read as clouds: not YAML, or of an unexpected form".to_owned(),
-        })
+        }
     })?;
     let clouds = document.map(|file| file.clouds).unwrap_or_default();
     Ok(clouds.into_iter().map(|(name, settings)| (name, settings.unwrap_or_default())).collect())

@@ -2,13 +2,17 @@
 //!
 //! Owns the rules of which source wins: a cloud named by the caller or by `OS_CLOUD` comes from the files and the
 //! `OS_*` credentials are ignored; else the `OS_*` credentials; else the only cloud of `clouds.yaml`. The endpoint
-//! override may come from the environment in every case. Invariants: the environment is handed in, never read here;
+//! override may come from the environment in every case, and so may region, interface and CA file where the cloud's
+//! entry says nothing of them. Invariants: the environment is handed in, never read here;
 //! an empty variable counts as unset; errors name the variable or field to set and never quote a value of a file.
 //! Refuses what it would have to guess: several clouds without a name, two scopes at once, unknown authentication
 //! types, vendor profiles.
 
 mod error;
 mod files;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -142,7 +146,7 @@ pub fn resolve(
         .or_else(|| environment.text("CHATELAINE_ENDPOINT"))
         .or_else(|| environment.text("OS_KEY_MANAGER_ENDPOINT_OVERRIDE"));
     let named = choice.cloud.clone().or_else(|| environment.text("OS_CLOUD"));
-    let (settings, origin) = match named {
+    let (mut settings, origin) = match named {
         Some(name) => files::named_cloud(&environment, &choice.working_folder, &name)?,
         None => match CloudSettings::from_environment(&mut environment)? {
             settings if settings.auth.names_anyone() || settings.auth_type.is_some() => {
@@ -151,6 +155,9 @@ pub fn resolve(
             _ => files::only_cloud(&environment, &choice.working_folder)?,
         },
     };
+    if matches!(origin, Origin::File { .. }) {
+        settings.complete(&environment)?;
+    }
     let mut cloud = interpret(settings, &origin)?;
     cloud.endpoint = endpoint.or(cloud.endpoint);
     cloud.region = choice.region.clone().or(cloud.region);
@@ -183,8 +190,7 @@ fn interpret(settings: CloudSettings, origin: &Origin) -> Result<Cloud, CloudsEr
     }
     let interface = match &settings.interface {
         None => Interface::default(),
-        Some(text) => Interface::parse(text)
-            .ok_or_else(|| origin.refuse("interface", "must be `public`, `internal` or `admin`"))?,
+        Some(text) => Interface::parse(text).ok_or_else(|| settings::unknown_interface(origin))?,
     };
     if settings.key.is_some() && settings.cert.is_none() {
         return Err(origin.missing("cert", "the certificate that belongs to the key"));

@@ -5,6 +5,7 @@ use serde::de::{self, Deserializer};
 
 use super::Environment;
 use super::error::{CloudsError, Origin};
+use crate::keystone::Interface;
 use crate::secret::SecretText;
 
 /// The `auth` section.
@@ -128,6 +129,25 @@ impl CloudSettings {
         );
     }
 
+    /// Takes from the environment what a cloud's entry leaves open and what says nothing of who authenticates.
+    pub(super) fn complete(&mut self, environment: &Environment) -> Result<(), CloudsError> {
+        if self.region_name.is_none() && self.regions.is_none() {
+            self.region_name = environment.text("OS_REGION_NAME");
+        }
+        if self.interface.is_none() {
+            self.interface =
+                environment.text("OS_INTERFACE").or_else(|| environment.text("OS_ENDPOINT_TYPE"));
+            // Looked at here, so that the message does not blame the file.
+            if self.interface.as_deref().is_some_and(|text| Interface::parse(text).is_none()) {
+                return Err(unknown_interface(&Origin::Environment));
+            }
+        }
+        if self.cacert.is_none() {
+            self.cacert = environment.text("OS_CACERT");
+        }
+        Ok(())
+    }
+
     /// The `OS_*` variables; the older words for project and endpoint are understood.
     pub(super) fn from_environment(environment: &mut Environment) -> Result<Self, CloudsError> {
         let password = environment.take_secret("OS_PASSWORD");
@@ -172,6 +192,11 @@ impl CloudSettings {
             profile: None,
         })
     }
+}
+
+/// The refusal of an interface of another name.
+pub(super) fn unknown_interface(origin: &Origin) -> CloudsError {
+    origin.refuse("interface", "must be `public`, `internal` or `admin`")
 }
 
 fn boolean(text: &str) -> Result<bool, CloudsError> {

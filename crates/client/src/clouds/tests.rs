@@ -216,6 +216,28 @@ fn a_named_cloud_ignores_the_environments_credentials_but_not_the_endpoint() {
 }
 
 #[test]
+fn what_a_clouds_entry_leaves_open_comes_from_the_environment() {
+    let environment =
+        [("OS_REGION_NAME", "RegionEnv"), ("OS_INTERFACE", "internal"), ("OS_CACERT", "/env/ca.pem")];
+    let bare = "clouds: {bare: {auth_type: none, auth: {endpoint: 'http://h'}}}";
+    for named in [Some("bare"), None] {
+        let cloud = from_files(bare, None, &environment, named).unwrap();
+        assert_eq!((cloud.region.as_deref(), cloud.interface), (Some("RegionEnv"), Interface::Internal));
+        assert_eq!(cloud.ca_file.as_deref(), Some(Path::new("/env/ca.pem")));
+    }
+    let older = from_files(bare, None, &[("OS_ENDPOINT_TYPE", "adminURL")], Some("bare")).unwrap();
+    assert_eq!(older.interface, Interface::Admin);
+    let cloud = from_files(CLOUDS, None, &environment, Some("lab")).unwrap();
+    assert_eq!(cloud.region.as_deref(), Some("R1"), "the list of regions says it too");
+    let strong = [("OS_REGION_NAME", "Other"), ("OS_INTERFACE", "admin"), ("OS_CACERT", "/env/ca.pem")];
+    let cloud = from_files(CLOUDS, Some(SECURE), &strong, Some("devstack")).unwrap();
+    assert_eq!((cloud.region.as_deref(), cloud.interface), (Some("RegionOne"), Interface::Internal));
+    assert_eq!(cloud.ca_file.as_deref(), Some(Path::new("/etc/ca.pem")));
+    let error = from_files(bare, None, &[("OS_INTERFACE", "secret")], Some("bare")).unwrap_err();
+    assert!(error.to_string().starts_with("OS_INTERFACE must be"), "{error}");
+}
+
+#[test]
 fn missing_fields_name_cloud_and_file() {
     let error = from_files(CLOUDS, None, &[], Some("devstack")).unwrap_err().to_string();
     assert!(

@@ -1,7 +1,8 @@
 //! The session with a key manager: sends requests with a token, reads answers, turns errors into one type.
 //!
-//! Owns authentication of requests, renewal of the token and retries. Invariants: only methods that may safely be
-//! repeated are retried, at most three times and within a bounded wait; bodies are wiped when dropped, because they
+//! Owns authentication of requests, renewal of the token and retries. Invariants: a change is sent again only if it was
+//! certainly not acted upon, what only reads also when the server is busy, at most three times and within a bounded
+//! wait; bodies are wiped when dropped, because they
 //! can hold key bytes; error messages hold what the server says for people, never a body or a token. Refuses paths
 //! that are not plain absolute paths, so that no id given by a user can reach another route.
 
@@ -243,10 +244,13 @@ impl Session {
             }
             let result = self.transport.send(sent).await;
             let pause = match &result {
-                _ if attempt >= RETRIES || !is_idempotent(&outgoing.method) => None,
-                Ok(answer) if answer.status == 503 => {
+                _ if attempt >= RETRIES => None,
+                // The change may have been made before its answer was 503; repeated, a put would find its own key there
+                // and a delete nothing any more, and both would be told as failures.
+                Ok(answer) if answer.status == 503 && outgoing.method.is_safe() => {
                     retry_after(&answer.headers).filter(|pause| *pause <= LONGEST_PAUSE)
                 }
+                // Without a connection nothing was sent, so that any method may be tried again.
                 Err(TransportError::Connect(_) | TransportError::ConnectTimeout) => {
                     Some(CONNECT_PAUSE.saturating_mul(1 << attempt))
                 }
@@ -276,10 +280,6 @@ impl Session {
 
 fn is_dot_segment(segment: &str) -> bool {
     matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
-}
-
-fn is_idempotent(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS)
 }
 
 /// The wait a server asks for, in its form of whole seconds.

@@ -8,6 +8,9 @@
 pub mod catalog;
 pub mod credentials;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod own_token;
 pub mod rules;
 pub mod token;

@@ -145,7 +145,9 @@ impl fmt::Debug for Token {
 
 /// Reads Keystone's token document; the error says which field is wrong, in words that hold nothing of the document.
 pub(crate) fn parse(body: &[u8]) -> Result<(ValidatedToken, Catalog), String> {
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    // Strings of fields nobody reads would not be looked at.
+    let text = std::str::from_utf8(body).map_err(|_| "the document is not text in UTF-8".to_owned())?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     let document: Document = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         // serde's own message quotes the offending value: only the place and the kind of fault are kept.
         format!("field `{}` is missing or of an unexpected form", error.path())
@@ -344,6 +346,9 @@ mod tests {
         for body in ["", "null", "[]", "{}", "<html>canary</html>", "{\"token\":{}} canary"] {
             assert!(!parse(body.as_bytes()).unwrap_err().contains("canary"), "{body}");
         }
+        let unread = project_token().to_string().replace("reader", "r").replace("\"r1\"", "\"\u{1}\"");
+        let unread = unread.bytes().map(|byte| if byte == 1 { 0xff } else { byte }).collect::<Vec<_>>();
+        assert!(parse(&unread).unwrap_err().contains("UTF-8"), "also in a field that is not read");
         let trailing = format!("{} x", project_token());
         assert!(parse(trailing.as_bytes()).is_err());
     }

@@ -80,7 +80,7 @@ pub(super) fn render(event: &Event, observer: &str, out: &mut Vec<u8>) {
 }
 
 /// Writes the fields that let a segment be verified on its own.
-pub(super) fn render_start(previous: &LineMac, key_id: &str, out: &mut Vec<u8>) {
+pub(crate) fn render_start(previous: &LineMac, key_id: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"previous\":\"");
     hex(previous, out);
     out.extend_from_slice(b"\",\"key\":\"");
@@ -95,7 +95,7 @@ pub(super) fn render_seq(seq: u64, out: &mut Vec<u8>) {
 }
 
 /// Writes the authenticator and ends the line.
-pub(super) fn render_mac(mac: &LineMac, out: &mut Vec<u8>) {
+pub(crate) fn render_mac(mac: &LineMac, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"mac\":\"");
     hex(mac, out);
     out.extend_from_slice(b"\"}\n");
@@ -176,18 +176,18 @@ pub fn parse_mac(text: &[u8]) -> Option<LineMac> {
 
 /// The chain's fields of a line.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Line<'a> {
+pub(crate) struct Line<'a> {
     /// The bytes the authenticator covers.
-    pub(super) authenticated: &'a [u8],
+    pub(crate) authenticated: &'a [u8],
     /// The same without the number.
-    pub(super) event: &'a [u8],
-    pub(super) seq: u64,
-    pub(super) mac: LineMac,
+    pub(crate) event: &'a [u8],
+    pub(crate) seq: u64,
+    pub(crate) mac: LineMac,
 }
 
 impl<'a> Line<'a> {
     /// Finds the chain's fields in a line without its newline; none where they are not written as this module does.
-    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let rest = bytes.strip_suffix(b"\"}")?;
         let (rest, mac) = rest.split_at_checked(rest.len().checked_sub(64)?)?;
         let mac = parse_mac(mac)?;
@@ -203,7 +203,7 @@ impl<'a> Line<'a> {
     }
 
     /// What the first line of a segment says of the chain before it, and the id of the key.
-    pub(super) fn start(&self) -> Option<(LineMac, &'a str)> {
+    pub(crate) fn start(&self) -> Option<(LineMac, &'a str)> {
         let rest = self.event.strip_suffix(b"\"")?;
         let length = rest.iter().rev().take_while(|byte| is_key_id_byte(**byte)).count();
         let (rest, key) = rest.split_at_checked(rest.len().checked_sub(length)?)?;
@@ -214,7 +214,7 @@ impl<'a> Line<'a> {
     }
 
     /// The authenticated bytes as they would be with another number.
-    pub(super) fn renumbered(event: &[u8], seq: u64) -> Vec<u8> {
+    pub(crate) fn renumbered(event: &[u8], seq: u64) -> Vec<u8> {
         let mut bytes = event.to_vec();
         render_seq(seq, &mut bytes);
         bytes
@@ -223,7 +223,7 @@ impl<'a> Line<'a> {
 
 /// A change of a record, as a line tells it.
 #[derive(Debug)]
-pub(super) struct ChangeOf {
+pub(crate) struct ChangeOf {
     pub(super) kind: String,
     pub(super) id: String,
     pub(super) change: LoggedChange,
@@ -258,7 +258,7 @@ pub(super) fn is_action(line: &[u8], action: Action) -> Result<bool, String> {
 }
 
 /// Reads the change that a verified line tells of: `Ok(None)` where it tells of none.
-pub(super) fn parse_change(line: &[u8]) -> Result<Option<ChangeOf>, String> {
+pub(crate) fn parse_change(line: &[u8]) -> Result<Option<ChangeOf>, String> {
     let text = std::str::from_utf8(line).map_err(|error| error.to_string())?;
     // Most lines tell of reads; the field's name cannot stand inside a value.
     if !text.contains(",\"version\":") {

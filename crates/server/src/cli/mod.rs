@@ -77,7 +77,7 @@ enum Command {
     Audit(operate::audit::Arguments),
     /// Run the reaper once
     Reap(operate::reap::Arguments),
-    /// Check the store, or copy it
+    /// Check the store, copy it, or put a copy in its place
     Store(operate::store::Arguments),
     /// Check, show or explain the configuration
     Config(operate::config::Arguments),

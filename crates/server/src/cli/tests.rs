@@ -4,6 +4,7 @@ mod fake;
 mod keys;
 mod operate;
 mod policy;
+mod store;
 mod surroundings;
 
 use std::io::{self, Write};

@@ -11,7 +11,7 @@ mod error;
 mod health;
 mod limits;
 pub mod listener;
-mod native;
+pub(crate) mod native;
 mod openapi;
 mod tls;
 mod unread;

@@ -4,9 +4,9 @@
 //! at it; a file appears whole or not at all; a new file never replaces another; a replaced file keeps owner and mode.
 //! Refuses anything but plain files, access by others, folders that others can write to, and files that are too long.
 
-use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -154,11 +154,7 @@ pub(super) fn check_folder(folder: &Path) -> Result<(), IdentityError> {
 
 /// Makes a folder and its parents with mode 0700; what exists stays as it is.
 pub(super) fn make_folder(folder: &Path) -> Result<(), IdentityError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(IdentityError::io("cannot make the folder", folder))
+    crate::platform::make_folders(folder).map_err(IdentityError::io("cannot make the folder", folder))
 }
 
 pub(super) fn folder_of(path: &Path) -> &Path {

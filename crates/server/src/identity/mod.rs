@@ -13,7 +13,7 @@
 mod config;
 mod error;
 mod files;
-mod fixed;
+pub(crate) mod fixed;
 mod keystone;
 mod token;
 

@@ -48,15 +48,43 @@ pub(super) fn file_error(what: &str, path: &Path, error: &std::io::Error) -> Sto
     StoreError::Unavailable(format!("cannot {what} {}: {error}", path.display()))
 }
 
-/// Whether an error is about what one batch touches or needs, so that others of its group may succeed alone.
+/// Whether an error may be about what one batch touches or needs, so that others of its group may succeed alone.
+///
+/// Errors without a code of SQLite's come from reading a row that is not what it should be. A disk that fails may fail at one
+/// place only; where it fails everywhere, trying again costs little.
 pub(super) fn concerns_one_batch(error: &Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(
+    error.sqlite_error_code().is_none_or(|code| {
+        matches!(
+            code,
             ErrorCode::DiskFull
                 | ErrorCode::DatabaseCorrupt
+                | ErrorCode::SystemIoFailure
                 | ErrorCode::TooBig
                 | ErrorCode::ConstraintViolation
         )
-    )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn only_what_concerns_the_whole_file_fails_a_group() {
+        let coded = |code| Error::SqliteFailure(ffi::Error::new(code), None);
+        for alone in [
+            coded(ffi::SQLITE_FULL),
+            coded(ffi::SQLITE_CORRUPT),
+            coded(ffi::SQLITE_IOERR_READ),
+            Error::IntegralValueOutOfRange(4, -1),
+            Error::StatementChangedRows(2),
+        ] {
+            assert!(concerns_one_batch(&alone), "{alone}");
+        }
+        for all in [ffi::SQLITE_BUSY, ffi::SQLITE_READONLY, ffi::SQLITE_CANTOPEN, ffi::SQLITE_NOTADB] {
+            assert!(!concerns_one_batch(&coded(all)), "{all}");
+        }
+    }
 }

@@ -1,9 +1,7 @@
 //! Copies and checks of a store's file, from this or another process, while a server uses it.
 
-use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chatelaine_core::store::StoreError;
@@ -11,10 +9,11 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{file_error, store_error};
+use super::files::{Unfinished, beside, refuse_foreign_log, taken};
 use super::{absolute, schema};
 
 /// How long a copy waits for a lock of another process.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Copies the store at `from` to the new file `to`, as it is at one moment, while others read and write it. The copy
 /// is a single file of mode 0600, checked, flushed to disk, and under its name only when it is complete: until
@@ -24,46 +23,31 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// [`StoreError::Unavailable`] when `to` exists or cannot be written; what [`super::EmbeddedStore::open_read_only`]
 /// answers about `from`; [`StoreError::Corrupt`] when the copy does not pass SQLite's check, since then the store
 /// does not either.
+/// Not for a process that has a connection to `from`: [`super::EmbeddedStore::backup`] is.
 pub fn backup(from: &Path, to: &Path) -> Result<(), StoreError> {
-    let (from, to) = (absolute(from)?, absolute(to)?);
-    let (Some(folder), Some(name)) = (to.parent(), to.file_name()) else {
-        return Err(StoreError::Unavailable(format!("{} does not name a file", to.display())));
-    };
-    free(&to)?;
-    let source = schema::open_for_reading(&from, PATIENCE)?;
-    let mut partial_name = OsString::from(name);
-    partial_name.push(".partial");
-    let partial = folder.join(partial_name);
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&partial)
-        .map_err(|error| file_error("create", &partial, &error))?;
-    let copied = copy(&source, &from, &partial).and_then(|()| {
-        free(&to)?;
-        std::fs::rename(&partial, &to).map_err(|error| file_error("rename to", &to, &error))?;
-        schema::sync_folder(folder)
-    });
-    if copied.is_err() {
-        // What is half a copy must not be taken for one; that it cannot be removed changes nothing about the error.
-        let _ = std::fs::remove_file(&partial);
-    }
-    copied
+    let from = absolute(from)?;
+    refuse_foreign_log(&from)?;
+    copy_to(&from, to)
 }
 
-fn free(to: &Path) -> Result<(), StoreError> {
+/// The copy, of a file that is known to be the store.
+pub(super) fn copy_to(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let to = absolute(to)?;
+    // Found again at the end, by the rename; here it spares the copying.
     if to.symlink_metadata().is_ok() {
-        let to = to.display();
-        return Err(StoreError::Unavailable(format!("{to} exists and is not overwritten: name a new file")));
+        return Err(taken(&to));
     }
-    Ok(())
+    let source = schema::open_for_reading(from, PATIENCE)?;
+    let partial = Unfinished::create(beside(&to, ".partial"))?;
+    copy(&source, from, partial.path())?;
+    partial.finish(&to)
 }
 
-fn copy(source: &Connection, from: &Path, partial: &PathBuf) -> Result<(), StoreError> {
-    let failed = |error: rusqlite::Error| store_error(partial, &error);
+/// Copies what a connection sees into an empty file, checks the copy and flushes it to disk.
+pub(super) fn copy(source: &Connection, from: &Path, into: &Path) -> Result<(), StoreError> {
+    let failed = |error: rusqlite::Error| store_error(into, &error);
     let mut target = Connection::open_with_flags(
-        partial,
+        into,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )
     .map_err(failed)?;
@@ -91,22 +75,25 @@ fn copy(source: &Connection, from: &Path, partial: &PathBuf) -> Result<(), Store
         )));
     }
     target.close().map_err(|(_, error)| failed(error))?;
-    File::open(partial).and_then(|file| file.sync_all()).map_err(|error| file_error("flush", partial, &error))
+    File::open(into).and_then(|file| file.sync_all()).map_err(|error| file_error("flush", into, &error))
 }
 
-/// SQLite's own check of the file's structure: one line for each problem, none for a sound file. It says nothing about
-/// what the records mean or whether they are authentic.
+/// SQLite's own check of the whole file, that each index agrees with its table included: one line for each problem, none
+/// for a sound file. It says nothing about what the records mean or whether they are authentic. Not for a process that
+/// has a connection to the file.
 ///
 /// # Errors
 /// When the file cannot be opened as a store at all, as [`super::EmbeddedStore::open_read_only`].
 pub fn integrity(path: &Path) -> Result<Vec<String>, StoreError> {
-    let connection = schema::open_for_reading(&absolute(path)?, PATIENCE)?;
+    let path = absolute(path)?;
+    refuse_foreign_log(&path)?;
+    let connection = schema::open_for_reading(&path, PATIENCE)?;
     Ok(problems(&connection))
 }
 
 fn problems(connection: &Connection) -> Vec<String> {
     let check = || -> rusqlite::Result<Vec<String>> {
-        let mut statement = connection.prepare("PRAGMA quick_check")?;
+        let mut statement = connection.prepare("PRAGMA integrity_check")?;
         statement.query_map([], |row| row.get(0))?.collect()
     };
     match check() {

@@ -2,15 +2,18 @@
 //!
 //! Reads run on the calling task through a pool of read-only connections; one thread owns the only writing
 //! connection and commits everything that waits for it in one transaction, so that many writers share one flush to
-//! disk. A batch is acknowledged after that flush. Listings and counts, which may scan, run on the blocking pool.
+//! disk. A batch is acknowledged after that flush. Listings and counts, which may scan, run on the blocking pool, a
+//! bounded number at once; so there are never more readers than worker threads and scans together.
 //!
 //! It refuses files of other programs, files of a newer schema, and batches outside the limits of the trait.
 //! Every call is bounded by [`Options::timeout`], except that a read of a single record cannot be interrupted while
 //! the operating system itself does not return from reading the file.
 
 mod error;
+mod files;
 mod maintenance;
 mod reader;
+mod restore;
 mod rows;
 mod schema;
 mod writer;
@@ -24,11 +27,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chatelaine_core::store::{Change, Kind, Query, Record, Store, StoreError, check_batch};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 pub use maintenance::{backup, integrity};
 use reader::Readers;
+pub use restore::Restoring;
 use writer::{Job, Request, WriterThread};
 
 /// How an embedded store behaves.
@@ -60,6 +64,8 @@ pub struct EmbeddedStore {
     path: PathBuf,
     timeout: Duration,
     readers: Arc<Readers>,
+    /// One for each scan that may run now.
+    scans: Arc<Semaphore>,
     /// `None` when opened read-only.
     writer: Option<WriterThread>,
 }
@@ -73,7 +79,8 @@ impl EmbeddedStore {
     /// [`StoreError::Unavailable`] when the file cannot be used as it is, saying what to do.
     pub fn open(path: &Path, options: &Options) -> Result<Self, StoreError> {
         let path = absolute(path)?;
-        schema::create_file(&path)?;
+        files::refuse_foreign_log(&path)?;
+        files::create_store(&path)?;
         let connection = schema::open_for_writing(&path, options)?;
         let writer = WriterThread::start(connection, &path, options)?;
         Ok(Self::assemble(path, options, Some(writer)))
@@ -85,13 +92,15 @@ impl EmbeddedStore {
     /// As [`EmbeddedStore::open`]; also when the schema is older than this program's, since it is not changed.
     pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
         let (path, options) = (absolute(path)?, Options::default());
+        files::refuse_foreign_log(&path)?;
         drop(schema::open_for_reading(&path, options.lock_wait())?);
         Ok(Self::assemble(path, &options, None))
     }
 
     fn assemble(path: PathBuf, options: &Options, writer: Option<WriterThread>) -> Self {
         let readers = Arc::new(Readers::new(path.clone(), options.lock_wait()));
-        Self { path, timeout: options.timeout, readers, writer }
+        let scans = Arc::new(Semaphore::new(reader::most_at_once()));
+        Self { path, timeout: options.timeout, readers, scans, writer }
     }
 
     /// Copies the store, consistently and while it is being used, to a new file. Blocks until done. See [`backup`].
@@ -99,7 +108,7 @@ impl EmbeddedStore {
     /// # Errors
     /// As [`backup`].
     pub fn backup(&self, to: &Path) -> Result<(), StoreError> {
-        backup(&self.path, to)
+        maintenance::copy_to(&self.path, to)
     }
 
     fn too_slow(&self) -> StoreError {
@@ -139,9 +148,19 @@ impl EmbeddedStore {
         &self,
         work: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let deadline = Instant::now() + self.timeout;
+        let place = match timeout_at(deadline, Arc::clone(&self.scans).acquire_owned()).await {
+            Ok(Ok(place)) => place,
+            _ => return Err(self.too_slow()),
+        };
         let readers = Arc::clone(&self.readers);
-        let scanning = tokio::task::spawn_blocking(move || readers.with(work));
-        match timeout_at(Instant::now() + self.timeout, scanning).await {
+        let scanning = tokio::task::spawn_blocking(move || {
+            let found = readers.with(work);
+            // Held by the work and not by who waits for it: a scan goes on after its caller gave up.
+            drop(place);
+            found
+        });
+        match timeout_at(deadline, scanning).await {
             Err(_) => Err(self.too_slow()),
             Ok(Err(error)) => Err(StoreError::Unavailable(format!("reading was interrupted: {error}"))),
             Ok(Ok(found)) => found,

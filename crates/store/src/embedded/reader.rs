@@ -1,7 +1,8 @@
 //! The read-only connections, kept open between reads.
 //!
-//! A reader is taken for the time of one call and given back; as many exist as calls ever ran at once. They belong to
-//! their store, so closing it closes them.
+//! A reader is taken for the time of one call and given back; no more exist than calls ran at once, which are those on the
+//! worker threads and [`most_at_once`] scans, and no more than [`most_at_once`] are kept. They belong to their store, so
+//! closing it closes them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,8 +14,8 @@ use rusqlite::Connection;
 use super::error::store_error;
 use super::schema;
 
-/// More than this many idle connections are not kept: each may hold a full page cache.
-fn most_idle() -> usize {
+/// How many scans may run at once, and how many idle connections are kept: each may hold a full page cache.
+pub(super) fn most_at_once() -> usize {
     std::thread::available_parallelism().map_or(4, std::num::NonZero::get).clamp(4, 32)
 }
 
@@ -28,7 +29,7 @@ pub(super) struct Readers {
 
 impl Readers {
     pub(super) fn new(path: PathBuf, lock_wait: Duration) -> Self {
-        Self { path, lock_wait, most_idle: most_idle(), idle: Mutex::new(Some(Vec::new())) }
+        Self { path, lock_wait, most_idle: most_at_once(), idle: Mutex::new(Some(Vec::new())) }
     }
 
     /// Runs `work` with a reader. After an error the connection is not used again: the next call opens a new one.

@@ -1,11 +1,8 @@
-//! The file: how it is created, recognised, brought up to date and opened.
+//! The database in the file: how it is recognised, brought up to date and opened.
 //!
 //! `application_id` says whose file it is, `user_version` which schema it has. Migrations go forward only; a file of a
 //! newer schema is refused before anything in it is changed.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,14 +11,13 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::Options;
-use super::error::{file_error, store_error};
+use super::error::store_error;
 
 /// `Chat`, in the header of every file of ours.
 pub(super) const APPLICATION_ID: i32 = 0x4368_6174;
 
 /// Each takes the schema one version up; the first makes it. Never change one that was released: add another.
-const MIGRATIONS: &[&str] = &[
-    "
+const MIGRATIONS: &[&str] = &["
     -- One row for each record; times are microseconds since 1970, UTC. The body is sealed.
     CREATE TABLE records (
         row       INTEGER PRIMARY KEY,
@@ -45,13 +41,10 @@ const MIGRATIONS: &[&str] = &[
     CREATE INDEX records_by_owner ON records (kind, owner, created, id) WHERE owner IS NOT NULL;
     CREATE INDEX records_by_parent ON records (kind, parent, created, id) WHERE parent IS NOT NULL;
     CREATE INDEX records_by_reference ON records (kind, reference, created, id) WHERE reference IS NOT NULL;
-    CREATE INDEX records_by_due ON records (kind, due) WHERE due IS NOT NULL;
-",
-    "
     CREATE INDEX records_by_owner_and_reference ON records (kind, owner, reference, created, id)
         WHERE owner IS NOT NULL AND reference IS NOT NULL;
-",
-];
+    CREATE INDEX records_by_due ON records (kind, due) WHERE due IS NOT NULL;
+"];
 
 /// The schema version this program works with.
 pub(super) const KNOWN: u32 = MIGRATIONS.len() as u32;
@@ -63,47 +56,6 @@ const STATEMENTS: usize = 64;
 const CACHE_KIB: i64 = -8 * 1024;
 /// The write-ahead log is cut back to this size after a checkpoint.
 const LOG_BYTES: i64 = 16 * 1024 * 1024;
-
-/// Makes the file, empty, and its folders, unless it is there.
-pub(super) fn create_file(path: &Path) -> Result<(), StoreError> {
-    let Some(folder) = path.parent() else {
-        return Err(StoreError::Unavailable(format!("{} is not a file in a folder", path.display())));
-    };
-    if !folder.exists() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|error| file_error("create the folder", folder, &error))?;
-        if let Some(above) = folder.parent() {
-            sync_folder(above)?;
-        }
-    }
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(file) => {
-            file.sync_all().map_err(|error| file_error("write", path, &error))?;
-            sync_folder(folder)
-        }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let data = path.metadata().map_err(|error| file_error("use", path, &error))?;
-            if !data.is_file() {
-                return Err(StoreError::Unavailable(format!("{} is not a file", path.display())));
-            }
-            if data.mode() & 0o007 != 0 {
-                tracing::warn!(path = %path.display(), "every user of this machine may open the store's file: chmod it to 0600");
-            }
-            Ok(())
-        }
-        Err(error) => Err(file_error("create", path, &error)),
-    }
-}
-
-/// Makes the entries of a folder survive a power cut.
-pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|error| file_error("flush", folder, &error))
-}
 
 /// The writing connection, with the schema up to date.
 pub(super) fn open_for_writing(path: &Path, options: &Options) -> Result<Connection, StoreError> {

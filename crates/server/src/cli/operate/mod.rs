@@ -1,7 +1,7 @@
 //! The commands of operators: they work on the configuration and the data folder of this machine.
 //!
-//! Invariant: none of them needs the server to be stopped; what only the running server can do is asked of it over its
-//! control socket.
+//! Invariant: none of them needs the server to be stopped, but `store restore`, which refuses to work while it runs; what
+//! only the running server can do is asked of it over its control socket.
 
 pub(super) mod audit;
 pub(super) mod config;
@@ -10,6 +10,7 @@ pub(super) mod doctor;
 pub(super) mod identity;
 mod reading;
 pub(super) mod reap;
+mod restore;
 pub(super) mod store;
 
 use chatelaine_core::audit::Action;

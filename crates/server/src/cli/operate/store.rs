@@ -1,4 +1,4 @@
-//! `store check|backup`.
+//! `store check|backup|restore`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::reading::{NoTrail, ReadTrail};
-use super::{blocking, failed, knowledge, load};
+use super::{blocking, failed, knowledge, load, restore};
 use crate::audit;
 use crate::cli::{Exit, Failure, Format, Global, Terminal};
 use crate::config::Config;
@@ -26,7 +26,7 @@ Example:
 
 const BACKUP_HELP: &str = "\
 The copy is that of one moment, complete and checked; the server may run meanwhile. It holds ciphertext only: back up
-the master key apart from it, and the audit trail with it.
+the master key apart from it, and after it the audit trail and the identities. `store restore` puts it back.
 
 Example:
   chatelaine --config /etc/chatelaine/chatelaine.toml store backup /backup/chatelaine-2027-01-31.db";
@@ -49,6 +49,12 @@ enum Command {
         /// The new file; it must not exist
         file: PathBuf,
     },
+    /// Put a copy in the place of the store, while the server does not run
+    #[command(after_help = restore::HELP)]
+    Restore {
+        /// A file that `store backup` made; it stays as it is
+        file: PathBuf,
+    },
 }
 
 /// Runs the command.
@@ -58,10 +64,14 @@ pub(crate) async fn run(
     terminal: &mut Terminal,
 ) -> Result<Exit, Failure> {
     let config = load(global, terminal)?;
-    let file = file_of(&config)?;
     match arguments.command {
-        Command::Check => run_check(&config, file, terminal).await,
+        Command::Check => {
+            let file = file_of(&config)?;
+            run_check(&config, file, terminal).await
+        }
+        Command::Restore { file: from } => restore::run(&config, from, terminal).await,
         Command::Backup { file: to } => {
+            let file = file_of(&config)?;
             let to = terminal.working_folder.join(to);
             let target = to.clone();
             blocking(move || chatelaine_store::embedded::backup(&file, &target)).await?;

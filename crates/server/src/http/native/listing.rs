@@ -38,7 +38,7 @@ fn unknown(name: &str, allowed: &str) -> ApiError {
 }
 
 /// Whether a key that is not active may be released.
-pub(super) fn allow_inactive(query: Option<&str>) -> Result<bool, ApiError> {
+pub(crate) fn allow_inactive(query: Option<&str>) -> Result<bool, ApiError> {
     let mut allowed = false;
     for (name, value) in pairs(query)? {
         match name.as_str() {
@@ -50,7 +50,7 @@ pub(super) fn allow_inactive(query: Option<&str>) -> Result<bool, ApiError> {
 }
 
 /// What to list.
-pub(super) fn filter(query: Option<&str>, max_page: NonZeroUsize) -> Result<KeyFilter, ApiError> {
+pub(crate) fn filter(query: Option<&str>, max_page: NonZeroUsize) -> Result<KeyFilter, ApiError> {
     let mut filter = KeyFilter::default();
     for (name, value) in pairs(query)? {
         match name.as_str() {
@@ -87,7 +87,7 @@ pub(super) fn filter(query: Option<&str>, max_page: NonZeroUsize) -> Result<KeyF
 }
 
 /// The same query, from a marker on.
-pub(super) fn next_query(query: Option<&str>, marker: SecretId) -> String {
+pub(crate) fn next_query(query: Option<&str>, marker: SecretId) -> String {
     let mut next = form_urlencoded::Serializer::new(String::new());
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         if name != "marker" {

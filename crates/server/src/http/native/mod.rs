@@ -6,8 +6,8 @@
 
 pub(crate) mod algorithms;
 mod document;
-mod listing;
-mod precondition;
+pub(crate) mod listing;
+pub(crate) mod precondition;
 #[cfg(test)]
 mod tests;
 mod validate;

@@ -13,7 +13,7 @@ fn wrong() -> ApiError {
 ///
 /// # Errors
 /// 400 for anything but one ETag of this server.
-pub(super) fn optional(headers: &HeaderMap) -> Result<Option<Version>, ApiError> {
+pub(crate) fn optional(headers: &HeaderMap) -> Result<Option<Version>, ApiError> {
     let mut values = headers.get_all(header::IF_MATCH).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
@@ -31,7 +31,7 @@ pub(super) fn optional(headers: &HeaderMap) -> Result<Option<Version>, ApiError>
 ///
 /// # Errors
 /// 428 without one (RFC 6585, section 3); as for [`optional`].
-pub(super) fn required(headers: &HeaderMap) -> Result<Version, ApiError> {
+pub(crate) fn required(headers: &HeaderMap) -> Result<Version, ApiError> {
     optional(headers)?.ok_or_else(|| {
         ApiError::new(
             StatusCode::PRECONDITION_REQUIRED,

@@ -33,7 +33,7 @@ const HEADER: &str = "\
 /// The whole file.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Document {
+pub(crate) struct Document {
     #[serde(default)]
     pub(super) identity: Vec<Entry>,
 }
@@ -41,7 +41,7 @@ pub(super) struct Document {
 /// One token and what it stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     pub(super) token_sha256: String,
     pub(super) user_id: String,
     pub(super) user_name: String,
@@ -124,7 +124,7 @@ pub(super) fn are_roles(roles: &[String]) -> bool {
 }
 
 /// Reads the file's text.
-pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Document, IdentityError> {
+pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Document, IdentityError> {
     let refuse = |problem: String| IdentityError::file(path, problem, "mend it or put the earlier file back");
     let text = std::str::from_utf8(bytes).map_err(|_| refuse("is not text in UTF-8".to_owned()))?;
     let syntax = |error: &toml::de::Error| {
@@ -176,7 +176,7 @@ pub(super) fn check(document: &Document) -> Result<(), String> {
 }
 
 /// The file's text.
-pub(super) fn render(path: &Path, document: &Document) -> Result<String, IdentityError> {
+pub(crate) fn render(path: &Path, document: &Document) -> Result<String, IdentityError> {
     let refuse = |problem: String| {
         IdentityError::file(path, format!("was not written: {problem}"), "nothing was changed")
     };

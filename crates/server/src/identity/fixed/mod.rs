@@ -7,7 +7,7 @@
 //! (T-TOKEN-FORGED, T-TOKEN-REVOKED, T-TOKEN-EXPIRED); a broken new file leaves the identities as they were and is
 //! reported once. A service token must have the role `service` and must not have expired.
 
-mod document;
+pub(crate) mod document;
 pub(super) mod edit;
 pub(super) mod first_start;
 #[cfg(test)]

@@ -126,3 +126,40 @@ fn a_read_only_folder_or_file_is_refused() {
         String::from_utf8_lossy(&output.stderr)
     );
 }
+
+/// In the child: a store that is open, and says so, until its standard input ends.
+fn hold(folder: &Path) {
+    let store = open(&folder.join("store.db"));
+    writeln!(std::io::stdout(), "open").unwrap();
+    std::io::stdin().lines().count();
+    drop(store);
+}
+
+#[test]
+fn a_store_in_use_is_not_replaced() {
+    const TEST: &str = "embedded::tests::crash::a_store_in_use_is_not_replaced";
+    if let Ok(folder) = std::env::var(ROLE) {
+        return hold(Path::new(&folder));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("store.db"), folder.path().join("copy.db"));
+    drop(open(&path));
+    backup(&path, &copy).unwrap();
+    let prepared = Restoring::begin(&copy, &path).unwrap();
+    let mut child = again(&std::env::current_exe().unwrap(), TEST, folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.by_ref().map(Result::unwrap).any(|line| line.contains("open")));
+    // Idle, with nothing read or written: the lock is there all the same.
+    let error = prepared.finish().unwrap_err();
+    assert!(error.to_string().contains(&format!("in use by process {}", child.id())), "{error}");
+    let Err(error) = Restoring::begin(&copy, &path) else { panic!("it is in use") };
+    assert!(error.to_string().contains("stop the server"), "{error}");
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+    drop(lines);
+    Restoring::begin(&copy, &path).unwrap().finish().unwrap();
+}

@@ -75,6 +75,7 @@ async fn reading_only_reads_beside_a_server() {
     assert!(matches!(put(&reader, "c", vec![]).await, Err(StoreError::Unavailable(_))));
     assert!(matches!(reader.health().await, Err(StoreError::Unavailable(_))));
     assert!(reader.describe().contains("read-only"));
+    drop((reader, server));
     assert_eq!(integrity(&path).unwrap(), Vec::<String>::new());
 }
 
@@ -112,8 +113,8 @@ async fn a_copy_is_of_one_moment() {
         }
         let before = store.count(&Query::of(KIND)).await.unwrap();
         let to = folder.path().join(format!("copy{copy}.db"));
-        let (from, target) = (path.clone(), to.clone());
-        tokio::task::spawn_blocking(move || backup(&from, &target)).await.unwrap().unwrap();
+        let (from, target) = (Arc::clone(&store), to.clone());
+        tokio::task::spawn_blocking(move || from.backup(&target)).await.unwrap().unwrap();
         assert_eq!(mode(&to), 0o600);
         assert_eq!(integrity(&to).unwrap(), Vec::<String>::new());
         let copied = EmbeddedStore::open_read_only(&to).unwrap();
@@ -130,11 +131,45 @@ async fn a_copy_is_of_one_moment() {
     let error = store.backup(&taken).unwrap_err();
     assert!(error.to_string().contains("not overwritten"), "{error}");
     assert_eq!(fs::read(&taken).unwrap(), b"precious");
+    let cut_off = folder.path().join("next.db.partial");
+    fs::write(&cut_off, "half").unwrap();
+    let error = store.backup(&folder.path().join("next.db")).unwrap_err();
+    assert!(
+        error.to_string().contains("next.db.partial exists") && error.to_string().contains("remove"),
+        "{error}"
+    );
+    assert_eq!(fs::read(&cut_off).unwrap(), b"half", "another copy may be writing it");
+    fs::remove_file(&cut_off).unwrap();
     assert!(store.backup(&folder.path().join("no/such/folder.db")).is_err());
     let restored = open(&folder.path().join("copy0.db"));
     put(&restored, "new", vec![]).await.unwrap();
     let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().contains("partial")), "{left:?}");
+}
+
+#[test]
+fn an_index_that_does_not_agree_with_its_table_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    drop(open(&path));
+    let owned = || {
+        let mut record = record("a", vec![1]);
+        record.attributes.owner = Some("somebody".to_owned());
+        Change::Create(record)
+    };
+    // The row is written while the index claims to hold other rows.
+    let redefine = |from: &str, to: &str| {
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        connection.pragma_update(None, "writable_schema", true).unwrap();
+        let change = "UPDATE sqlite_schema SET sql = replace(sql, ?1, ?2) WHERE name = 'records_by_owner'";
+        assert_eq!(connection.execute(change, [from, to]).unwrap(), 1);
+    };
+    redefine("owner IS NOT NULL", "owner = 'nobody'");
+    rows::change(&rusqlite::Connection::open(&path).unwrap(), &owned()).unwrap();
+    redefine("owner = 'nobody'", "owner IS NOT NULL");
+    let found = integrity(&path).unwrap();
+    assert!(found.iter().any(|line| line.contains("records_by_owner")), "{found:?}");
+    assert!(matches!(backup(&path, &folder.path().join("copy.db")), Err(StoreError::Corrupt(_))));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod crash;
 mod file;
+mod restore;
 
 use std::path::Path;
 
@@ -71,7 +72,7 @@ fn a_group_that_does_not_fit_is_tried_one_by_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
     let options = Options { max_pages: Some(40), ..Options::default() };
-    schema::create_file(&path).unwrap();
+    files::create_store(&path).unwrap();
     let writer = writer::Writer::new(schema::open_for_writing(&path, &options).unwrap(), &path).unwrap();
     let job = |id: &str, size: usize| {
         let (reply, answer) = oneshot::channel();
@@ -94,6 +95,58 @@ fn a_group_that_does_not_fit_is_tried_one_by_one() {
     assert!(rows::read(&connection, &KIND, "small").unwrap().is_some());
     assert!(rows::read(&connection, &KIND, "large").unwrap().is_none());
     assert!(rows::read(&connection, &KIND, "left").unwrap().is_none(), "nobody waits for it any longer");
+}
+
+#[tokio::test]
+async fn an_undecodable_record_fails_only_the_batch_that_touches_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    drop(open(&path));
+    let connection = schema::open_for_writing(&path, &Options::default()).unwrap();
+    rows::change(&connection, &Change::Create(record("bad", vec![1]))).unwrap();
+    connection.execute("UPDATE records SET version = -1", []).unwrap();
+    let writer = writer::Writer::new(connection, &path).unwrap();
+    let job = |id: &str| {
+        let (reply, answer) = oneshot::channel();
+        (Job { batch: vec![Change::Create(record(id, vec![7]))], reply }, answer)
+    };
+    let (bad, mut bad_answer) = job("bad");
+    let (good, mut good_answer) = job("good");
+    writer.commit(vec![bad, good]);
+    assert!(matches!(bad_answer.try_recv().unwrap(), Err(StoreError::Corrupt(_))));
+    assert!(matches!(good_answer.try_recv().unwrap(), Ok(())));
+}
+
+#[tokio::test]
+async fn only_so_many_scans_run_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { timeout: Duration::from_millis(500), ..Options::default() };
+    let store = Arc::new(EmbeddedStore::open(&folder.path().join("store.db"), &options).unwrap());
+    let most = reader::most_at_once();
+    let (opened, gate) = std::sync::mpsc::channel::<()>();
+    let gate = Arc::new(parking_lot::Mutex::new(gate));
+    for _ in 0..most {
+        let (store, gate) = (Arc::clone(&store), Arc::clone(&gate));
+        // Ends when the test drops its side; its caller has given up long before.
+        let (started, running) = oneshot::channel();
+        tokio::spawn(async move {
+            let work = move |_: &rusqlite::Connection| {
+                let _ = started.send(());
+                let _ = gate.lock().recv();
+                Ok(())
+            };
+            assert!(matches!(store.scan(work).await, Err(StoreError::Unavailable(_))));
+        });
+        running.await.unwrap();
+    }
+    let error = store.count(&Query::of(KIND)).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Unavailable(text) if text.contains("overloaded")), "{error}");
+    assert!(store.read(&KIND, "a").await.unwrap().is_none(), "single records are read all the same");
+    drop(opened);
+    while store.scans.available_permits() < most {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.count(&Query::of(KIND)).await.unwrap(), 0);
 }
 
 #[tokio::test]
