@@ -14,6 +14,8 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("access_rule", targets::client::access_rule),
     ("audit_line", targets::server::audit_line),
+    ("barbican_body", targets::server::barbican_body),
+    ("barbican_query", targets::server::barbican_query),
     ("clouds_file", targets::client::clouds_file),
     ("configuration", targets::server::configuration),
     ("envelope", targets::crypto::envelope),

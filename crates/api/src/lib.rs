@@ -9,6 +9,7 @@
 mod error;
 mod key_string;
 mod keys;
+mod secrets;
 mod server;
 
 pub use error::{ErrorBody, ErrorDocument};
@@ -17,6 +18,7 @@ pub use keys::{
     Deletion, KeyDocument, KeyPage, Links, NewKeyRequest, ReleasedKey, Revocation, RevocationReason,
     RevokeRequest, Scope, State, UpdateKeyRequest,
 };
+pub use secrets::{AccessDocument, Origin, SecretDocument, SecretPage, SecretType};
 pub use server::{
     AccelerationDocument, AlgorithmDocument, AlgorithmsDocument, BitLengthRange, DataCipherDocument,
     ModeDocument, ReadinessCheck, ReadinessDocument, ReapDocument,

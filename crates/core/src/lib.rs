@@ -4,9 +4,12 @@
 //! Everything a protocol may do goes through one door, [`manager::Manager`]; each of its operations authorizes,
 //! audits and acts, in the order that module explains. Storage is a trait ([`store::Store`]) that sees ciphertext only.
 
+pub mod acl;
 pub mod audit;
 pub mod check;
 pub mod clock;
+pub(crate) mod directory;
+pub mod document;
 pub mod error;
 pub mod id;
 pub mod keyring;

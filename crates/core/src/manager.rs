@@ -4,10 +4,15 @@
 //! and wait until it is durable, change the store with compare-and-set, write how it ended. An operation whose event
 //! cannot be written fails and releases nothing. Refusals are written down as well.
 
+mod acl;
 mod deletion;
+mod documents;
 mod keys;
 mod listing;
+mod operator;
+mod projects;
 mod reaper;
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -22,6 +27,8 @@ use parking_lot::Mutex;
 
 use crate::audit::{Action, AuditTrail, Durability, Event, Initiator, Outcome, Written};
 use crate::clock::{Clock, Timestamp};
+use crate::directory::{Directory, Doubt, News};
+use crate::document::DocumentKind;
 use crate::error::{Error, Result};
 use crate::id::{RequestId, SecretId, Version};
 use crate::keyring::Keyring;
@@ -30,13 +37,20 @@ use crate::record::{self, SealedUnder};
 use crate::secret::{self, Metadata, Secret, State};
 use crate::store::{Change, Kind, Record, Store, StoreError};
 
+pub use acl::MAX_ACL_USERS;
+pub use documents::{DocumentFilter, NewDocument};
 pub use keys::NewKey;
 pub use listing::{KeyFilter, KeyList};
+pub use operator::OperatorFilter;
+pub use projects::{Condition, Order, SecretFilter};
 pub use reaper::ReapReport;
+pub use secrets::{Access, NewSecret};
 pub use update::KeyUpdate;
 
 /// So much may the clock be set forward before deletions are held back until the time has really passed.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(3600);
+/// How often a change is tried again when somebody else was faster and the caller asked for no version.
+const ATTEMPTS: usize = 8;
 
 /// What an operator sets.
 #[derive(Debug, Clone)]
@@ -45,10 +59,20 @@ pub struct Settings {
     pub grace: Duration,
     /// How long after its expiry a secret is deleted; `None`: never.
     pub expired_after: Option<Duration>,
+    /// How long after its deletion an operator may destroy a secret.
+    pub purge_wait: Duration,
     /// Largest payload, in bytes.
     pub max_payload: usize,
     /// Most secrets in one page of a listing.
     pub max_page: NonZeroUsize,
+    /// Largest payload that Barbican's interface takes, in bytes.
+    pub max_secret_payload: usize,
+    /// Whether secrets of others are not found rather than refused, on Barbican's interface.
+    pub hide_existence: bool,
+    /// Most secrets that are remembered, without their payloads, for listings.
+    pub remembered_secrets: usize,
+    /// Kinds of documents that go with a secret.
+    pub attached_kinds: Vec<DocumentKind>,
 }
 
 impl Default for Settings {
@@ -57,8 +81,13 @@ impl Default for Settings {
         Self {
             grace: WEEK,
             expired_after: None,
+            purge_wait: Duration::from_secs(24 * 3600),
             max_payload: 65_536,
             max_page: const { NonZeroUsize::new(1000).unwrap() },
+            max_secret_payload: 65_536,
+            hide_existence: false,
+            remembered_secrets: 200_000,
+            attached_kinds: Vec::new(),
         }
     }
 }
@@ -98,6 +127,7 @@ pub struct Manager {
     policy: ArcSwap<Policy>,
     trail: Arc<dyn AuditTrail>,
     clock: Arc<dyn Clock>,
+    directory: Directory,
     settings: Settings,
     counted: Counted,
     /// A moment of the clock, and what had really passed then.
@@ -139,7 +169,14 @@ impl Manager {
         keyring.adopt(&*store, &*clock).await?;
         let anchor = Mutex::new((clock.now(), clock.elapsed()));
         let policy = ArcSwap::from_pointee(policy);
-        Ok(Self { store, keyring, policy, trail, clock, settings, counted: Counted::default(), anchor })
+        let directory = Directory::new(settings.remembered_secrets);
+        let counted = Counted::default();
+        Ok(Self { store, keyring, policy, trail, clock, directory, settings, counted, anchor })
+    }
+
+    /// The time by the clock that decides on states and ends.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// What was found since the start that should not be.
@@ -256,7 +293,18 @@ impl Manager {
         id: Option<SecretId>,
         error: Error,
     ) -> Result<T> {
-        let mut event = self.event(&Actor::of(caller), action, id.map(|id| ("secret", id.to_string())));
+        self.refuse_on(caller, action, id.map(|id| ("secret", id.to_string())), error).await
+    }
+
+    /// The same for a record of any kind.
+    async fn refuse_on<T>(
+        &self,
+        caller: &Caller,
+        action: Action,
+        target: Option<(&'static str, String)>,
+        error: Error,
+    ) -> Result<T> {
+        let mut event = self.event(&Actor::of(caller), action, target);
         event.outcome = Outcome::Failure;
         event.reason = Some(match &error {
             Error::Forbidden { reason } | Error::WrongState { reason } => reason.clone(),
@@ -310,28 +358,47 @@ impl Manager {
         }
     }
 
-    /// One change: pending event, store, outcome.
-    async fn change(&self, mut event: Event, written: Written, batch: Vec<Change>) -> Result<()> {
-        event.written = Some(written);
-        event.outcome = Outcome::Pending;
-        self.trail.append(std::slice::from_ref(&event), Durability::Synced).await?;
+    /// Changes of a project's records in one step: pending events, store, what memory hears of it, outcomes.
+    async fn change_several(
+        &self,
+        project: &str,
+        changes: Vec<(Event, Written)>,
+        batch: Vec<Change>,
+        news: &[News],
+    ) -> Result<()> {
+        let mut events: Vec<Event> = changes
+            .into_iter()
+            .map(|(event, written)| Event { written: Some(written), outcome: Outcome::Pending, ..event })
+            .collect();
+        self.trail.append(&events, Durability::Synced).await?;
+        let mut doubt = Doubt::begin(&self.directory, project);
         let result = self.store.apply(batch).await;
-        event.time = self.clock.now();
-        match &result {
-            Ok(()) => event.outcome = Outcome::Success,
-            Err(error) => {
-                event.outcome = Outcome::Failure;
-                if let StoreError::Conflict { reason, .. } = error {
-                    event.reason = Some(reason.to_string());
-                } else {
-                    // Whether it was done is not known, so the pending event stays the last word on the version.
-                    event.written = None;
-                    event.reason = Some("the store did not confirm the change".to_owned());
+        if matches!(&result, Ok(()) | Err(StoreError::Conflict { .. })) {
+            doubt.settle();
+        }
+        drop(doubt);
+        if result.is_ok() {
+            news.iter().for_each(|news| self.directory.hear(news));
+        }
+        let now = self.clock.now();
+        for event in &mut events {
+            event.time = now;
+            match &result {
+                Ok(()) => event.outcome = Outcome::Success,
+                Err(error) => {
+                    event.outcome = Outcome::Failure;
+                    if let StoreError::Conflict { reason, .. } = error {
+                        event.reason = Some(reason.to_string());
+                    } else {
+                        // Whether it was done is not known, so the pending event stays the last word on the version.
+                        event.written = None;
+                        event.reason = Some("the store did not confirm the change".to_owned());
+                    }
                 }
             }
         }
-        if let Err(failure) = self.trail.append(&[event], Durability::Written).await {
-            // The pending event is durable and the change is made or refused: to fail now would misreport it.
+        if let Err(failure) = self.trail.append(&events, Durability::Written).await {
+            // The pending events are durable and the change is made or refused: to fail now would misreport it.
             tracing::error!(%failure, "the outcome of a change could not be written to the audit trail");
         }
         result.map_err(|error| match error {
@@ -365,6 +432,13 @@ impl Manager {
         let mut event = self.event(&Actor::server(), Action::Restore, Some(("tombstone", id.to_owned())));
         event.reason = Some(reason.to_owned());
         Ok(self.trail.append(&[event], Durability::Synced).await?)
+    }
+
+    /// One change of a secret: pending event, store, outcome.
+    async fn change(&self, news: News, event: Event, written: Written, batch: Vec<Change>) -> Result<()> {
+        let (News::Is(view) | News::Gone(view)) = &news;
+        let project = view.metadata.project.clone();
+        self.change_several(&project, vec![(event, written)], batch, &[news]).await
     }
 
     /// The secret, if the caller may do `rule` to it; one that the caller may not know of is not found.

@@ -9,6 +9,7 @@ use std::ops::Range;
 use chatelaine_crypto::KeyMaterial;
 use serde::{Deserialize, Serialize};
 
+use crate::acl::Acl;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::{SecretId, Version};
@@ -107,6 +108,55 @@ pub struct Deletion {
     pub event: SecretId,
 }
 
+/// Which interface a secret came by. It decides who sees it there: a key that a service put is for that service alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The native key API, or KMIP.
+    #[default]
+    Native,
+    /// Barbican's interface.
+    Barbican,
+}
+
+impl Origin {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    const fn is_native(&self) -> bool {
+        matches!(self, Self::Native)
+    }
+}
+
+/// What a secret is for, in Barbican's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum SecretType {
+    Symmetric,
+    Public,
+    Private,
+    Passphrase,
+    Certificate,
+    Opaque,
+}
+
+impl SecretType {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Symmetric, Self::Public, Self::Private, Self::Passphrase, Self::Certificate, Self::Opaque];
+
+    /// The word in interfaces.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Symmetric => "symmetric",
+            Self::Public => "public",
+            Self::Private => "private",
+            Self::Passphrase => "passphrase",
+            Self::Certificate => "certificate",
+            Self::Opaque => "opaque",
+        }
+    }
+}
+
 /// Everything about a secret but its payload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
@@ -123,6 +173,21 @@ pub struct Metadata {
     /// Length of the key itself, in bits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bit_length: Option<u32>,
+    /// Which interface it came by.
+    #[serde(default, skip_serializing_if = "Origin::is_native")]
+    pub origin: Origin,
+    /// What it is for; a key of the native interface is symmetric.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_type: Option<SecretType>,
+    /// The mode its algorithm is used in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// The media type of the payload; `application/octet-stream` if there is a payload and no word of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// Who may read it, if not the whole project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acl: Option<Acl>,
     /// Its scope.
     pub scope: Scope,
     /// The service's master key that the key string is wrapped under, by name.
@@ -180,6 +245,26 @@ pub const LIVE: &str = "live";
 /// Index state of a deleted secret.
 pub const DELETED: &str = "deleted";
 
+/// What is known of a secret beside its payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretView {
+    /// Its id.
+    pub id: SecretId,
+    /// The version of its record.
+    pub version: Version,
+    /// Everything but the payload.
+    pub metadata: Metadata,
+    /// Whether there is a payload.
+    pub has_payload: bool,
+}
+
+impl SecretView {
+    /// Whether it has expired.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.metadata.expires_at.is_some_and(|end| end <= now)
+    }
+}
+
 /// A secret, opened.
 #[derive(Debug)]
 pub struct Secret {
@@ -194,7 +279,17 @@ pub struct Secret {
 }
 
 impl Secret {
-    /// The payload: the key string of the native interface.
+    /// It without its payload.
+    pub fn view(&self) -> SecretView {
+        SecretView {
+            id: self.id,
+            version: self.version,
+            metadata: self.metadata.clone(),
+            has_payload: !self.payload.is_empty(),
+        }
+    }
+
+    /// The payload: the key string of the native interface; empty while there is none.
     pub fn payload(&self) -> &[u8] {
         self.body.expose().get(self.payload.clone()).unwrap_or_default()
     }

@@ -2,7 +2,8 @@
 //!
 //! Owns: secret memory ([`material`]), the record cipher ([`aead`]), key derivation ([`kdf`]), message
 //! authentication ([`mac`]), key wrapping ([`wrap`]), the wrapped-key format of agents ([`envelope`]), the registry
-//! of algorithms ([`algorithms`]), key generation ([`generate`](mod@generate)) and the random generator ([`random`]).
+//! of algorithms ([`algorithms`]), key generation ([`generate`](mod@generate)), key pairs as PEM ([`keypair`]) and the
+//! random generator ([`random`]).
 //!
 //! Invariants: secret bytes live in [`KeyMaterial`], which is wiped on drop and kept out of swap and core dumps where
 //! the system allows it; no function performs I/O (beyond the operating system's random generator), reads a clock or
@@ -16,6 +17,7 @@ pub mod envelope;
 pub mod error;
 pub mod generate;
 pub mod kdf;
+pub mod keypair;
 pub mod mac;
 pub mod material;
 pub mod random;
@@ -30,5 +32,6 @@ pub use envelope::{Envelope, KeySpec, LockKind};
 pub use error::CryptoError;
 pub use generate::{Generated, generate};
 pub use kdf::{derive, hkdf_sha256};
+pub use keypair::{KeyPairKind, PemKeyPair, key_pair};
 pub use mac::{MacKey, sha256};
 pub use material::{KeyMaterial, MemoryLock, memory_lock};

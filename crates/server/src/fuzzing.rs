@@ -1,5 +1,7 @@
 //! What the fuzz targets reach into: the parsers of this crate, each with what must hold for any input.
 
+mod barbican;
+
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -12,6 +14,8 @@ use crate::config::load;
 use crate::http::body;
 use crate::http::native::{listing, precondition};
 use crate::identity::fixed::document;
+
+pub use barbican::{body as barbican_body, query as barbican_query};
 
 /// A configuration file is refused in words, or is a configuration that reads back as itself.
 pub fn configuration(text: &str) {

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod audit;
+pub mod barbican;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;

@@ -22,6 +22,7 @@ use chatelaine_seal::file::FileSeal;
 use chatelaine_seal::{MasterKeys, Seal};
 
 use crate::audit::{self, FileTrail, Head, LimitedTrail, Options, Recovery};
+use crate::barbican::content::{ORDER, SECRET_CONSUMERS};
 use crate::checkpoint;
 use crate::config::Config;
 use crate::http::App;
@@ -167,6 +168,7 @@ pub fn policy(config: &Config) -> Result<Policy> {
 /// A rule that is wrong, by name and place.
 pub fn policy_of(config: &Config, overrides: &Overrides) -> Result<Policy> {
     let around = PolicyConfig {
+        defaults: config.policy.rule_defaults(),
         refused_roles: config.policy.refused_roles.clone(),
         networks: config.policy.networks.clone(),
     };
@@ -271,6 +273,11 @@ fn settings(config: &Config) -> Settings {
             .map(Duration::from_secs),
         max_payload: config.limits.max_key_string_bytes,
         max_page: std::num::NonZeroUsize::new(config.limits.max_page).unwrap_or(std::num::NonZeroUsize::MIN),
+        purge_wait: Duration::from_secs(config.deletion.purge_wait_seconds),
+        max_secret_payload: config.barbican.max_payload_bytes,
+        hide_existence: config.barbican.hide_existence,
+        remembered_secrets: config.barbican.remembered_secrets,
+        attached_kinds: vec![ORDER, SECRET_CONSUMERS],
     }
 }
 

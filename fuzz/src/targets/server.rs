@@ -39,3 +39,13 @@ pub fn query(bytes: &[u8]) {
 pub fn if_match(bytes: &[u8]) {
     chatelaine_server::fuzzing::if_match(bytes);
 }
+
+/// The body of a request of Barbican's API, whichever it is for.
+pub fn barbican_body(bytes: &[u8]) {
+    chatelaine_server::fuzzing::barbican_body(bytes);
+}
+
+/// A line each of path, query and headers of a request of Barbican's API.
+pub fn barbican_query(bytes: &[u8]) {
+    chatelaine_server::fuzzing::barbican_query(bytes);
+}

@@ -1,8 +1,13 @@
 //! Deletion: a tombstone that only a server with the master key can make, and the way back within the grace period.
 
-use super::{Actor, Description, Manager};
+use serde::de::DeserializeOwned;
+
+use super::secrets::Access;
+use super::{ATTEMPTS, Actor, Description, Manager};
 use crate::audit::{Action, Written};
 use crate::clock::Timestamp;
+use crate::directory::News;
+use crate::document::DocumentKind;
 use crate::error::{Error, Result};
 use crate::id::{SecretId, Version};
 use crate::policy::Caller;
@@ -30,6 +35,39 @@ impl Manager {
             Ok(secret) => self.bury(&Actor::of(caller), &secret).await,
             Err(error) => self.refuse(caller, Action::Delete, Some(id), error).await,
         }
+    }
+
+    /// Deletes a secret by Barbican's rules; `guard` sees the content of the document of the kind `attached` that goes
+    /// with it, if there is one, and may refuse.
+    ///
+    /// # Errors
+    /// What `guard` refuses; as for [`Self::edit_secret`].
+    pub async fn delete_secret<T: DeserializeOwned + Send>(
+        &self,
+        caller: &Caller,
+        id: SecretId,
+        attached: DocumentKind,
+        guard: impl Fn(Option<&T>) -> Result<()>,
+    ) -> Result<()> {
+        let access = Access { rule: "secret:delete", action: Action::Delete };
+        for _ in 0..ATTEMPTS {
+            let found = async {
+                let secret = self.find_secret(caller, id, access).await?;
+                let document = self.peek_document::<T>(attached, &id.to_string()).await?;
+                guard(document.as_ref().map(|document| &document.content))?;
+                Ok(secret)
+            };
+            let secret = match found.await {
+                Ok(secret) => secret,
+                Err(error) => return self.refuse(caller, Action::Delete, Some(id), error).await,
+            };
+            match self.bury(&Actor::of(caller), &secret).await {
+                // Somebody changed it meanwhile: the new version is as good to delete.
+                Err(Error::VersionMismatch { .. }) => {}
+                done => return done,
+            }
+        }
+        Err(Error::Unavailable(format!("secret {id} is changed by too many at once")))
     }
 
     pub(super) async fn bury(&self, actor: &Actor, secret: &Secret) -> Result<()> {
@@ -66,7 +104,8 @@ impl Manager {
                 batch.push(Change::Replace { expected: planted.version, record });
             }
         }
-        self.change(event, written, batch).await
+        let news = News::is(secret.id, written.version, &metadata, !secret.payload().is_empty());
+        self.change(news, event, written, batch).await
     }
 
     /// The record of a tombstone.
@@ -121,7 +160,8 @@ impl Manager {
         }
         let mut event = self.event(actor, action, Some(("secret", secret.id.to_string())));
         event.reason = reason.map(str::to_owned);
-        self.change(event, written, batch).await?;
+        let news = News::is(secret.id, version, &metadata, !secret.payload().is_empty());
+        self.change(news, event, written, batch).await?;
         Ok(Description { id: secret.id, version, state: metadata.state(now), metadata })
     }
 }

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use super::{Actor, Description, Manager};
 use crate::audit::{Action, Durability, Written};
 use crate::clock::Timestamp;
+use crate::directory::News;
 use crate::error::{Error, Result};
 use crate::id::{SecretId, Version};
 use crate::policy::Caller;
 use crate::record;
-use crate::secret::{Metadata, Scope, Secret, State};
+use crate::secret::{Metadata, Origin, Scope, Secret, State};
 use crate::store::Change;
 
 /// A key to be put.
@@ -110,6 +111,11 @@ impl Manager {
             name: key.name,
             algorithm: key.algorithm,
             bit_length: key.bit_length,
+            origin: Origin::Native,
+            secret_type: None,
+            mode: None,
+            content_type: None,
+            acl: None,
             scope: key.scope,
             master_key: key.master_key,
             attributes: key.attributes,
@@ -123,7 +129,8 @@ impl Manager {
         let record = self.seal(id, Version::FIRST, &metadata, key.payload.expose()).await?;
         let written = Written { version: Version::FIRST, digest: record::digest(&record) };
         let event = self.event(&Actor::of(caller), Action::Create, Some(("secret", id.to_string())));
-        self.change(event, written, vec![Change::Create(record)]).await?;
+        let news = News::is(id, Version::FIRST, &metadata, true);
+        self.change(news, event, written, vec![Change::Create(record)]).await?;
         Ok(Description { id, version: Version::FIRST, state: metadata.state(now), metadata })
     }
 
@@ -146,6 +153,11 @@ impl Manager {
                         "key {id} is {}: its key string is not released",
                         description.state.as_str()
                     ),
+                });
+            }
+            if secret.payload().is_empty() {
+                return Err(Error::WrongState {
+                    reason: format!("key {id} was stored without a key string"),
                 });
             }
             Ok((description, secret))

@@ -4,10 +4,12 @@
 //! that are due, and not at all where none is.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::{Actor, Manager};
 use crate::audit::{Action, ChangeHistory, Written};
 use crate::clock::Timestamp;
+use crate::directory::News;
 use crate::error::{Error, Result};
 use crate::id::Version;
 use crate::reap::{self, Decision, Found};
@@ -191,7 +193,9 @@ impl Manager {
                     let written = Written { version: secret.version, digest: String::new() };
                     let purge =
                         Change::Remove { kind: Kind::SECRET, id: stone.id.clone(), expected: secret.version };
-                    self.change(event, written, vec![purge, removal]).await?;
+                    let mut batch = vec![purge, removal];
+                    batch.extend(self.attached_removals(secret.id).await?);
+                    self.change(News::Gone(Arc::new(secret.view())), event, written, batch).await?;
                     add(&mut report.purged, 1);
                 }
             }

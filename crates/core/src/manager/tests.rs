@@ -1,6 +1,7 @@
 mod check;
 mod deletion;
 mod listing;
+mod secrets;
 mod update;
 
 use std::collections::{BTreeMap, HashMap};

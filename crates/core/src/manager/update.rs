@@ -9,6 +9,7 @@ use super::keys::check_expiry;
 use super::{Actor, Description, Manager};
 use crate::audit::{Action, Written};
 use crate::clock::Timestamp;
+use crate::directory::News;
 use crate::error::{Error, Result};
 use crate::id::{SecretId, Version};
 use crate::policy::Caller;
@@ -172,16 +173,17 @@ impl Manager {
             metadata.updated = now;
             let payload = payload.map_or_else(|| secret.payload(), |new| new.expose());
             let record = self.seal(id, secret.version.next(), &metadata, payload).await?;
-            Ok((secret.version, metadata, record))
+            Ok((secret.version, metadata, record, !payload.is_empty()))
         };
-        let (current, metadata, record) = match prepared.await {
+        let (current, metadata, record, has_payload) = match prepared.await {
             Ok(prepared) => prepared,
             Err(error) => return self.refuse(caller, action, Some(id), error).await,
         };
         let version = record.version;
         let written = Written { version, digest: record::digest(&record) };
         let event = self.event(&Actor::of(caller), action, Some(("secret", id.to_string())));
-        self.change(event, written, vec![Change::Replace { expected: current, record }]).await?;
+        let news = News::is(id, version, &metadata, has_payload);
+        self.change(news, event, written, vec![Change::Replace { expected: current, record }]).await?;
         Ok(Description { id, version, state: metadata.state(self.clock.now()), metadata })
     }
 }

@@ -19,12 +19,12 @@ pub struct DefaultRule {
     pub description: &'static str,
 }
 
-const fn rule(name: &'static str, text: &'static str, description: &'static str) -> DefaultRule {
+pub(super) const fn rule(name: &'static str, text: &'static str, description: &'static str) -> DefaultRule {
     DefaultRule { name, text, description }
 }
 
-/// The defaults, in the order in which they are documented.
-pub const DEFAULT_RULES: &[DefaultRule] = &[
+/// The rules of the native key API.
+const NATIVE_RULES: &[DefaultRule] = &[
     rule("service_caller", "role:service and not project_id:None", "A service with a project-scoped token"),
     rule(
         "key_owner",
@@ -44,11 +44,34 @@ pub const DEFAULT_RULES: &[DefaultRule] = &[
     ),
     rule("key:undelete", "rule:service_caller and rule:key_owner", "Take a deletion back"),
     rule("key:revoke", "rule:service_caller and rule:key_owner", "Revoke a key"),
+    rule("operator:list_secrets", "rule:admin", "List secrets of all projects, without their payloads"),
+    rule("operator:get_secret", "rule:admin", "Look at any secret, without its payload"),
+    rule("operator:undelete_secret", "rule:admin", "Take back the deletion of any secret"),
+    rule("operator:purge_secret", "rule:admin", "Destroy any deleted secret before its grace period is over"),
 ];
+
+/// Which default rules stand for Barbican's interface.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleDefaults {
+    /// The roles admin, member and reader.
+    #[default]
+    Secure,
+    /// The roles of older clouds: creator, observer, audit, key-manager:service-admin.
+    Legacy,
+}
+
+/// The defaults, in the order in which they are documented.
+pub fn default_rules(set: RuleDefaults) -> impl Iterator<Item = DefaultRule> {
+    let barbican = super::barbican::rules(set == RuleDefaults::Legacy);
+    NATIVE_RULES.iter().chain(super::barbican::HELPERS).copied().chain(barbican)
+}
 
 /// What surrounds the rules.
 #[derive(Debug, Clone)]
 pub struct PolicyConfig {
+    /// The default rules of Barbican's interface.
+    pub defaults: RuleDefaults,
     /// Roles whose holders are refused in the native key API whatever the rules say; lower case.
     pub refused_roles: Vec<String>,
     /// Networks the native key API may be used from; empty: from everywhere.
@@ -57,7 +80,11 @@ pub struct PolicyConfig {
 
 impl Default for PolicyConfig {
     fn default() -> Self {
-        Self { refused_roles: vec!["compute".to_owned()], networks: Vec::new() }
+        Self {
+            defaults: RuleDefaults::Secure,
+            refused_roles: vec!["compute".to_owned()],
+            networks: Vec::new(),
+        }
     }
 }
 
@@ -75,6 +102,33 @@ impl Attributes for KeyTarget<'_> {
         match name {
             "target.key.owner" => Some(Value::from(self.owner)),
             "target.key.project_id" => Some(Value::from(self.project_id)),
+            _ => None,
+        }
+    }
+}
+
+/// What a rule of Barbican's interface is about, under the names its rules use: `target.secret.project_id` and so on.
+#[derive(Debug, Clone, Copy)]
+pub struct ObjectTarget<'a> {
+    /// `secret`, `container` or `order`.
+    pub noun: &'static str,
+    /// The project it belongs to.
+    pub project_id: &'a str,
+    /// The user that made it.
+    pub creator_id: &'a str,
+    /// Whether its access list leaves reading to the whole project.
+    pub read_project_access: bool,
+    /// Whether its access list names the caller.
+    pub listed: bool,
+}
+
+impl Attributes for ObjectTarget<'_> {
+    fn value(&self, name: &str) -> Option<Value<'_>> {
+        match name.strip_prefix("target.")?.strip_prefix(self.noun)?.strip_prefix('.')? {
+            "project_id" => Some(Value::from(self.project_id)),
+            "creator_id" => Some(Value::from(self.creator_id)),
+            "read_project_access" => Some(Value::Boolean(self.read_project_access)),
+            "read" => self.listed.then(|| Value::from("read")),
             _ => None,
         }
     }
@@ -105,7 +159,7 @@ impl Policy {
         overrides: &BTreeMap<String, RuleText>,
         config: PolicyConfig,
     ) -> std::result::Result<(Self, Vec<Warning>), RuleError> {
-        let defaults: Vec<_> = DEFAULT_RULES.iter().map(|rule| (rule.name, rule.text)).collect();
+        let defaults: Vec<_> = default_rules(config.defaults).map(|rule| (rule.name, rule.text)).collect();
         let (rules, warnings) = RuleSet::build(&defaults, overrides)?;
         Ok((Self { rules, config }, warnings))
     }
@@ -146,11 +200,18 @@ impl Policy {
     /// # Errors
     /// [`Error::Forbidden`] naming the rule.
     pub fn require(&self, rule: &str, caller: &Caller, target: Option<KeyTarget<'_>>) -> Result<()> {
-        let allowed = match &target {
-            Some(target) => self.rules.check(rule, caller, target),
-            None => self.rules.check(rule, caller, &NoTarget),
-        };
-        if allowed {
+        match &target {
+            Some(target) => self.require_on(rule, caller, target),
+            None => self.require_on(rule, caller, &NoTarget),
+        }
+    }
+
+    /// Whether a rule lets the caller do something to `target`.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] naming the rule.
+    pub fn require_on(&self, rule: &str, caller: &Caller, target: &impl Attributes) -> Result<()> {
+        if self.rules.check(rule, caller, target) {
             Ok(())
         } else {
             Err(Error::Forbidden { reason: format!("rule {rule} does not allow it") })

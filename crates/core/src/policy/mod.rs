@@ -5,8 +5,9 @@
 
 pub mod rules;
 
+mod barbican;
 mod caller;
 mod enforce;
 
 pub use caller::{Caller, Identity, Trust};
-pub use enforce::{DEFAULT_RULES, DefaultRule, KeyTarget, Policy, PolicyConfig};
+pub use enforce::{DefaultRule, KeyTarget, ObjectTarget, Policy, PolicyConfig, RuleDefaults, default_rules};

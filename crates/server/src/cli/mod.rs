@@ -11,7 +11,10 @@ mod failure;
 mod key;
 mod operate;
 mod output;
+mod pages;
 mod policy;
+mod secret;
+mod several;
 
 use std::path::PathBuf;
 
@@ -69,6 +72,8 @@ enum Command {
     Serve,
     /// Create, read, list, change and delete keys
     Key(key::Arguments),
+    /// For operators: list, show, undelete and purge secrets of all projects
+    Secret(secret::Arguments),
     /// Show the algorithms the server knows
     Algorithms(algorithms::Arguments),
     /// Show and try out the rules of the policy
@@ -94,9 +99,11 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> u8 {
     let Cli { global, command } = cli;
     let result = match command {
         Command::Key(arguments) => key::run(arguments, &global, terminal).await,
+        Command::Secret(arguments) => secret::run(arguments, &global, terminal).await,
         Command::Algorithms(_) => algorithms::run(&global, terminal).await,
-        Command::Policy(arguments) => operate::load(&global, terminal)
-            .and_then(|config| policy::run(&arguments, config.policy_file(), terminal)),
+        Command::Policy(arguments) => operate::load(&global, terminal).and_then(|config| {
+            policy::run(&arguments, (config.policy_file(), config.policy.rule_defaults()), terminal)
+        }),
         Command::Serve => operate::serve(&global, terminal).await,
         Command::Audit(arguments) => operate::audit::run(arguments, &global, terminal).await,
         Command::Reap(_) => operate::reap::run(&global, terminal).await,

@@ -27,12 +27,16 @@ pub(crate) enum Format {
     Json,
 }
 
+/// Longest answer to a question, in bytes.
+const LONGEST_ANSWER: usize = 100;
+
 /// The surroundings of a command.
 pub struct Terminal {
     pub(crate) format: Format,
     pub(crate) input: Box<dyn Read + Send>,
     pub(crate) output: Box<dyn Write + Send>,
     pub(crate) errors: Box<dyn Write + Send>,
+    pub(crate) input_is_terminal: bool,
     pub(crate) output_is_terminal: bool,
     pub(crate) errors_is_terminal: bool,
     /// The environment's variables, those that are not text left out.
@@ -49,6 +53,7 @@ impl Terminal {
             input: reader(io::stdin()),
             output: writer(io::stdout()),
             errors: writer(io::stderr()),
+            input_is_terminal: io::stdin().is_terminal(),
             output_is_terminal: io::stdout().is_terminal(),
             errors_is_terminal: io::stderr().is_terminal(),
             environment: std::env::vars_os()
@@ -95,6 +100,34 @@ impl Terminal {
             Format::Json => format!("{}\n", json!({ kind: text })),
         };
         self.complain(&line);
+    }
+
+    /// Whether there is somebody to ask: programs that want JSON are not asked.
+    pub(crate) fn can_ask(&self) -> bool {
+        self.input_is_terminal && self.errors_is_terminal && self.format == Format::Table
+    }
+
+    /// Asks on standard error; the answer is one line of standard input, without the spaces around it; empty if it is
+    /// too long, or no text.
+    pub(crate) fn ask(&mut self, question: &str) -> Result<String, Failure> {
+        self.complain(&clean(question));
+        let mut answer = Vec::new();
+        let mut byte = [0];
+        // Byte by byte: what comes after the line is for others.
+        loop {
+            match self.input.read(&mut byte) {
+                Ok(0) => break,
+                Ok(_) if byte == *b"\n" => break,
+                // What is too long for an answer is none; it is read all the same, or the shell would run it.
+                Ok(_) if answer.len() > LONGEST_ANSWER => {}
+                Ok(_) => answer.extend(byte),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Failure::usage(format!("standard input: {error}"))),
+            }
+        }
+        let text =
+            if answer.len() > LONGEST_ANSWER { "" } else { std::str::from_utf8(&answer).unwrap_or_default() };
+        Ok(text.trim().to_owned())
     }
 
     /// Tells of a failure, on standard error.

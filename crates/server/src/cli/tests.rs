@@ -4,6 +4,7 @@ mod fake;
 mod keys;
 mod operate;
 mod policy;
+mod secrets;
 mod store;
 mod surroundings;
 
@@ -81,6 +82,8 @@ struct Bench {
     folder: tempfile::TempDir,
     environment: Vec<(String, String)>,
     input: Vec<u8>,
+    /// Somebody sits before it, who types the input and reads the errors.
+    attended: bool,
     output_is_terminal: bool,
     output_is_gone: bool,
 }
@@ -92,6 +95,7 @@ impl Bench {
             folder: tempfile::tempdir().unwrap(),
             environment: Vec::new(),
             input: Vec::new(),
+            attended: false,
             output_is_terminal: false,
             output_is_gone: false,
         };
@@ -127,8 +131,9 @@ impl Bench {
             input: Box::new(io::Cursor::new(self.input.clone())),
             output: if self.output_is_gone { Box::new(Broken) } else { Box::new(output.clone()) },
             errors: Box::new(errors.clone()),
+            input_is_terminal: self.attended,
             output_is_terminal: self.output_is_terminal,
-            errors_is_terminal: false,
+            errors_is_terminal: self.attended,
             environment: self.environment.clone(),
             working_folder: self.folder.path().to_path_buf(),
         };

@@ -4,6 +4,7 @@
 //! (`chatelaine config reference`). Refuses unknown names, values out of bounds and contradictions, each with the
 //! setting's path, and reads secrets only from files that the settings name.
 
+mod barbican;
 mod check;
 pub(crate) mod load;
 mod reference;
@@ -13,12 +14,14 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use chatelaine_core::policy::RuleDefaults;
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::IdentityConfig;
 
+pub use barbican::{BarbicanConfig, QuotaConfig};
 pub use load::{ConfigError, Sources, load};
 pub use reference::reference;
 
@@ -38,6 +41,8 @@ pub struct Config {
     pub identity: IdentityConfig,
     /// Who may do what.
     pub policy: PolicySection,
+    /// Barbican's interface.
+    pub barbican: BarbicanConfig,
     /// Bounds on callers and requests.
     pub limits: LimitsConfig,
     /// The audit trail.
@@ -153,10 +158,24 @@ pub enum SealKind {
     File,
 }
 
+/// Which default rules stand for Barbican's interface.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyDefaults {
+    /// The roles admin, member and reader.
+    #[default]
+    Secure,
+    /// The roles of older clouds.
+    Legacy,
+}
+
 /// `[policy]`
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PolicySection {
+    /// The default rules of Barbican's interface: `secure` knows the roles admin, member and reader, `legacy` those of
+    /// older clouds (creator, observer, audit, key-manager:service-admin).
+    pub defaults: PolicyDefaults,
     /// A `policy.yaml` whose rules override the defaults; read again when it changes. Empty: none.
     pub file: PathBuf,
     /// Roles whose holders are refused in the native key API whatever the rules say, such as those of compute nodes.
@@ -168,7 +187,22 @@ pub struct PolicySection {
 
 impl Default for PolicySection {
     fn default() -> Self {
-        Self { file: PathBuf::new(), refused_roles: vec!["compute".to_owned()], networks: Vec::new() }
+        Self {
+            defaults: PolicyDefaults::Secure,
+            file: PathBuf::new(),
+            refused_roles: vec!["compute".to_owned()],
+            networks: Vec::new(),
+        }
+    }
+}
+
+impl PolicySection {
+    /// The default rules, as the domain calls them.
+    pub const fn rule_defaults(&self) -> RuleDefaults {
+        match self.defaults {
+            PolicyDefaults::Secure => RuleDefaults::Secure,
+            PolicyDefaults::Legacy => RuleDefaults::Legacy,
+        }
     }
 }
 
@@ -225,6 +259,8 @@ pub struct DeletionConfig {
     /// Seconds after its expiry at which a key is deleted; it can be undeleted until the grace period is over, and then its
     /// key string is destroyed. 0: expired keys stay until somebody deletes them.
     pub expired_after_seconds: u64,
+    /// Seconds after its deletion from which an administrator may have a secret destroyed early. Default: 1 day.
+    pub purge_wait_seconds: u64,
     /// Seconds between two runs of the reaper. 0: only `chatelaine reap` runs it.
     pub reap_every_seconds: u64,
 }
@@ -232,7 +268,12 @@ pub struct DeletionConfig {
 impl Default for DeletionConfig {
     fn default() -> Self {
         const WEEK: u64 = 7 * 24 * 3600;
-        Self { grace_seconds: WEEK, expired_after_seconds: 0, reap_every_seconds: 3600 }
+        Self {
+            grace_seconds: WEEK,
+            expired_after_seconds: 0,
+            purge_wait_seconds: 24 * 3600,
+            reap_every_seconds: 3600,
+        }
     }
 }
 

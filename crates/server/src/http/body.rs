@@ -25,9 +25,13 @@ pub(crate) async fn json<T: DeserializeOwned>(
     parse(&bytes)
 }
 
-async fn read(
+/// Reads a body of type JSON, unread as JSON.
+///
+/// # Errors
+/// 415 for another type; as for [`collect`].
+pub(crate) async fn read(
     headers: &HeaderMap,
-    mut body: Body,
+    body: Body,
     limit: usize,
     patience: Duration,
 ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
@@ -39,6 +43,19 @@ async fn read(
             "the body must be JSON, with Content-Type: application/json",
         ));
     }
+    collect(headers, body, limit, patience).await
+}
+
+/// Reads a body of any type, into memory that is wiped.
+///
+/// # Errors
+/// 413 beyond `limit` bytes, 408 when the client is too slow, 400 when it breaks off.
+pub(crate) async fn collect(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: usize,
+    patience: Duration,
+) -> Result<Zeroizing<Vec<u8>>, ApiError> {
     let too_large =
         || ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {limit} bytes"));
     let announced =

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use ipnet::IpNet;
 
 use super::App;
+use super::barbican;
 use super::error::ApiError;
 use super::unread::Unread;
 use crate::telemetry::metrics::method_name;
@@ -21,6 +22,8 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Longest time an answer at the control socket takes.
 const LONG: Duration = Duration::from_secs(24 * 3600);
+/// Headers of an answer that stay when its error is rendered.
+const KEPT: [HeaderName; 3] = [header::ALLOW, header::VARY, barbican::version::HEADER];
 
 /// The other end of the connection; none for the control socket.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +55,12 @@ async fn within(limit: Duration, app: Arc<App>, mut request: Request, next: Next
     let address = peer.map(|peer| client_address(peer, request.headers(), &app.options.trusted_proxies));
     request.extensions_mut().insert(Context { request_id: request_id.clone(), address });
     let method = request.method().clone();
+    // Where the request goes decides how a refusal looks, whichever layer refuses.
+    let render = if barbican::path::is_barbican(request.uri().path()) {
+        barbican::error::render
+    } else {
+        ApiError::render
+    };
     let route = request.extensions().get::<MatchedPath>().cloned();
     let unread = Unread::watch(&mut request);
     let in_flight = app.metrics.begin();
@@ -66,10 +75,12 @@ async fn within(limit: Duration, app: Arc<App>, mut request: Request, next: Next
     drop(in_flight);
     let error = response.extensions_mut().remove::<ApiError>();
     if let Some(error) = &error {
-        // Which methods a route has is for the router to say.
-        let allow = response.headers_mut().remove(header::ALLOW);
-        response = error.render(request_id.as_str());
-        response.headers_mut().extend(allow.map(|value| (header::ALLOW, value)));
+        // Which methods a route has is for the router to say, which microversion was served for Barbican's routes.
+        let said = KEPT.map(|name| (response.headers_mut().remove(&name), name));
+        response = render(error, request_id.as_str());
+        for (value, name) in said {
+            response.headers_mut().extend(value.map(|value| (name, value)));
+        }
     }
     unread.announce(&mut response);
     if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {

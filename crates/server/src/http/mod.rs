@@ -3,16 +3,19 @@
 //! Owns the only place where a request becomes a call of the manager. Invariants: every answer has a request id; every
 //! wait has a limit; an error never says more than the caller may know ([`error`]).
 
+pub(crate) mod barbican;
 pub(crate) mod body;
 mod caller;
+mod change;
 mod context;
 pub mod control;
-mod error;
+pub(crate) mod error;
 mod health;
 mod limits;
 pub mod listener;
 pub(crate) mod native;
 mod openapi;
+mod operator;
 mod tls;
 mod unread;
 
@@ -27,9 +30,10 @@ use chatelaine_api::AlgorithmsDocument;
 use chatelaine_core::manager::Manager;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use ipnet::IpNet;
+use tower::Layer as _;
 
 use crate::audit::{FileTrail, LimitedTrail};
-use crate::config::Config;
+use crate::config::{BarbicanConfig, Config};
 use crate::identity::Identities;
 use crate::telemetry::metrics::Metrics;
 use error::ApiError;
@@ -50,6 +54,7 @@ pub struct Options {
     log_requests: bool,
     max_body: usize,
     max_page: NonZeroUsize,
+    barbican: BarbicanConfig,
 }
 
 impl Options {
@@ -71,6 +76,7 @@ impl Options {
                 .div_ceil(3)
                 .saturating_add(64 * 1024),
             max_page: NonZeroUsize::new(config.limits.max_page).unwrap_or(NonZeroUsize::MIN),
+            barbican: config.barbican.clone(),
         }
     }
 }
@@ -85,6 +91,7 @@ pub struct App {
     /// Held by a run of the reaper.
     pub(crate) reaping: tokio::sync::Mutex<()>,
     limits: Limits,
+    turns: barbican::turns::Turns,
     pub(crate) refusals: Arc<LimitedTrail>,
     algorithms: Arc<AlgorithmsDocument>,
     readiness: health::Readiness,
@@ -107,6 +114,7 @@ impl App {
             options: Options::new(config),
             reaping: tokio::sync::Mutex::new(()),
             limits: Limits::new(&config.limits),
+            turns: barbican::turns::Turns::default(),
             refusals,
             algorithms: Arc::new(native::algorithms::document()),
             readiness: health::Readiness::default(),
@@ -145,7 +153,7 @@ impl App {
 
 /// All routes with the layers around them.
 pub fn router(app: Arc<App>) -> Router {
-    Router::new()
+    let inner = Router::new()
         .route("/v1/keys", get(native::list_keys).post(native::create_key))
         .route(
             "/v1/keys/{key_id}",
@@ -154,6 +162,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/keys/{key_id}/metadata", get(native::get_metadata))
         .route("/v1/keys/{key_id}/undelete", post(native::undelete_key))
         .route("/v1/keys/{key_id}/revoke", post(native::revoke_key))
+        .route("/v1/operator/secrets", get(operator::list_secrets))
+        .route("/v1/operator/secrets/{secret_id}", get(operator::get_secret))
+        .route("/v1/operator/secrets/{secret_id}/undelete", post(operator::undelete_secret))
+        .route("/v1/operator/secrets/{secret_id}/purge", post(operator::purge_secret))
         .route("/v1/algorithms", get(native::algorithms::list))
         .route("/v1/openapi.json", get(openapi::serve))
         .route("/healthcheck", get(health::healthcheck))
@@ -161,9 +173,12 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/metrics", get(health::metrics))
         .fallback(no_such_route)
         .method_not_allowed_fallback(wrong_method)
+        .merge(barbican::routes::routes(&app))
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), context::surround))
-        .with_state(app)
+        .with_state(app);
+    // Around the router: it decides which route is found.
+    Router::new().fallback_service(barbican::path::NormalisePath.layer(inner))
 }
 
 /// Neither this nor the next repeats what was sent: it could be a misplaced key.

@@ -10,7 +10,7 @@ mod list;
 mod read;
 mod several;
 mod update;
-mod words;
+pub(super) mod words;
 
 use chatelaine_api::KeyDocument;
 use chatelaine_client::http::{ClientError, HttpMethod, Request, Response, Session};

@@ -44,15 +44,15 @@ pub(super) fn reasons() -> impl TypedValueParser<Value = RevocationReason> {
 }
 
 /// The word of a value in interfaces.
-pub(super) fn text<T: Serialize>(value: &T) -> String {
+pub(in crate::cli) fn text<T: Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
         Ok(Value::String(text)) => text,
         _ => String::new(),
     }
 }
 
-/// A key-id in its only form.
-pub(super) fn key_id(text: &str) -> Result<SecretId, String> {
+/// The id of a key or other secret, in its only form.
+pub(in crate::cli) fn key_id(text: &str) -> Result<SecretId, String> {
     SecretId::parse(text).map_err(|error| error.to_string())
 }
 

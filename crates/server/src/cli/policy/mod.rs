@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use chatelaine_core::policy::rules::{
     Explanation, MAX_FILE_BYTES, RuleSet, RuleText, Verdict, parse_policy_file,
 };
-use chatelaine_core::policy::{DEFAULT_RULES, DefaultRule, KeyTarget, Policy, PolicyConfig};
+use chatelaine_core::policy::{
+    DefaultRule, KeyTarget, ObjectTarget, Policy, PolicyConfig, RuleDefaults, default_rules,
+};
 use clap::Subcommand;
 use serde::Serialize;
 
@@ -34,6 +36,20 @@ configuration are no rules: the server looks at them first, this command does no
 
 /// Rules that are asked without a key at hand.
 const WITHOUT_TARGET: [&str; 3] = ["key:access", "key:create", "key:list"];
+/// The rules that are asked with an object at hand, by the first part of their names, and what the rules call it.
+const NOUNS: [(&str, &str); 11] = [
+    ("secret", "secret"),
+    ("secret_meta", "secret"),
+    ("secret_acls", "secret"),
+    ("secret_consumers", "secret"),
+    ("container", "container"),
+    ("container_secret", "container"),
+    ("container_acls", "container"),
+    ("container_consumers", "container"),
+    ("consumer", "container"),
+    ("order", "order"),
+    ("key", "key"),
+];
 
 /// Arguments of `policy`.
 #[derive(Debug, clap::Args)]
@@ -65,35 +81,42 @@ struct Check {
     all: bool,
     #[command(flatten)]
     caller: DescribedCaller,
-    /// Who put the key, a user's id
-    #[arg(long, value_name = "ID", requires = "target_project", help_heading = "Key")]
+    /// Who put the key, or made the secret, container or order, a user's id
+    #[arg(long, value_name = "ID", requires = "target_project", help_heading = "Key or object")]
     target_owner: Option<String>,
-    /// The project the key was put from
-    #[arg(long, value_name = "ID", requires = "target_owner", help_heading = "Key")]
+    /// The project it was put from
+    #[arg(long, value_name = "ID", requires = "target_owner", help_heading = "Key or object")]
     target_project: Option<String>,
+    /// Its access list takes it from the project
+    #[arg(long, requires = "target_owner", help_heading = "Key or object")]
+    target_private: bool,
+    /// Its access list names the caller
+    #[arg(long, requires = "target_owner", help_heading = "Key or object")]
+    target_listed: bool,
     /// Show every part of the rule: + holds, - does not, ! cannot be understood, . was not reached
     #[arg(long)]
     explain: bool,
 }
 
-/// Runs a command about the policy. `configured`: the policy file of the configuration.
+/// Runs a command about the policy. `configured`: the policy file and the default rules of the configuration.
 pub(crate) fn run(
     arguments: &Arguments,
-    configured: Option<&Path>,
+    configured: (Option<&Path>, RuleDefaults),
     terminal: &mut Terminal,
 ) -> Result<Exit, Failure> {
-    let overrides = match arguments.policy_file.as_deref().or(configured) {
+    let (file, defaults) = configured;
+    let overrides = match arguments.policy_file.as_deref().or(file) {
         Some(path) => load(path)?,
         None => BTreeMap::new(),
     };
-    let (policy, warnings) = Policy::build(&overrides, PolicyConfig::default())
+    let (policy, warnings) = Policy::build(&overrides, PolicyConfig { defaults, ..PolicyConfig::default() })
         .map_err(|error| Failure::new(Exit::Invalid, error.to_string()))?;
     for warning in warnings {
         terminal.warn(&warning.to_string());
     }
     match &arguments.command {
-        Command::List => list(policy.rules(), terminal),
-        Command::Check(check) => check.run(policy.rules(), terminal),
+        Command::List => list(policy.rules(), defaults, terminal),
+        Command::Check(check) => check.run(policy.rules(), defaults, terminal),
     }
 }
 
@@ -119,11 +142,11 @@ struct Listed<'a> {
     description: &'static str,
 }
 
-fn list(rules: &RuleSet, terminal: &mut Terminal) -> Result<Exit, Failure> {
-    let listed: Vec<Listed<'_>> = names(rules)
+fn list(rules: &RuleSet, defaults: RuleDefaults, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let listed: Vec<Listed<'_>> = names(rules, defaults)
         .into_iter()
         .map(|name| {
-            let default = default_of(name);
+            let default = default_of(name, defaults);
             let source = match (rules.is_overridden(name), default) {
                 (false, _) => "default",
                 (true, Some(_)) => "overridden",
@@ -150,14 +173,14 @@ fn list(rules: &RuleSet, terminal: &mut Terminal) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn default_of(name: &str) -> Option<&'static DefaultRule> {
-    DEFAULT_RULES.iter().find(|rule| rule.name == name)
+fn default_of(name: &str, defaults: RuleDefaults) -> Option<DefaultRule> {
+    default_rules(defaults).find(|rule| rule.name == name)
 }
 
 /// The defaults in the order in which they are documented, then the operator's own.
-fn names(rules: &RuleSet) -> Vec<&str> {
-    let added = rules.names().filter(|name| default_of(name).is_none());
-    DEFAULT_RULES.iter().map(|rule| rule.name).chain(added).collect()
+fn names(rules: &RuleSet, defaults: RuleDefaults) -> Vec<&str> {
+    let added = rules.names().filter(|name| default_of(name, defaults).is_none());
+    default_rules(defaults).map(|rule| rule.name).chain(added).collect()
 }
 
 /// What a rule says.
@@ -172,17 +195,27 @@ struct Answer<'a> {
 }
 
 impl Check {
-    fn run(&self, rules: &RuleSet, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    fn run(&self, rules: &RuleSet, defaults: RuleDefaults, terminal: &mut Terminal) -> Result<Exit, Failure> {
         let caller = self.caller.in_lower_case();
         let wanted = match &self.rule {
             Some(rule) => vec![rule.as_str()],
-            None => names(rules),
+            None => names(rules, defaults),
         };
         let mut answers = Vec::new();
         for rule in wanted {
-            let explanation = match (&self.target_owner, &self.target_project) {
-                (Some(owner), Some(project_id)) if !WITHOUT_TARGET.contains(&rule) => {
+            let first = rule.split(':').next().unwrap_or_default();
+            // A helper rule is asked about whatever its name begins with.
+            let noun =
+                NOUNS.iter().rev().find(|(name, _)| first == *name || first.starts_with(&format!("{name}_")));
+            let explanation = match (&self.target_owner, &self.target_project, noun) {
+                (Some(owner), Some(project_id), Some((_, "key"))) if !WITHOUT_TARGET.contains(&rule) => {
                     rules.explain(rule, &caller, &KeyTarget { owner, project_id })
+                }
+                (Some(creator_id), Some(project_id), Some((_, noun))) if *noun != "key" => {
+                    let read_project_access = !self.target_private;
+                    let listed = self.target_listed;
+                    let target = ObjectTarget { noun, project_id, creator_id, read_project_access, listed };
+                    rules.explain(rule, &caller, &target)
                 }
                 _ => rules.explain(rule, &caller, &()),
             };

@@ -1,5 +1,7 @@
 //! A small key manager and Keystone for tests: real HTTP, keys in memory, and answers that can be planted.
 
+mod secrets;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
@@ -188,6 +190,7 @@ impl Inner {
                 key.document.revocation = Some(Revocation { reason, at: NOW.to_owned() });
                 document(key)
             }
+            (_, ["v1", "operator", "secrets", rest @ ..]) => self.operate(method, rest, &query),
             _ => Err((404, "there is no such route")),
         }
     }

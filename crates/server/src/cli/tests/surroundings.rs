@@ -186,7 +186,7 @@ async fn completions_know_the_commands() {
     let bench = Bench::new().await;
     for shell in ["bash", "zsh", "fish"] {
         let outcome = bench.plain(&["completions", shell]).await.ends(0);
-        for word in ["undelete", "allow-inactive", "superseded", "policy"] {
+        for word in ["undelete", "allow-inactive", "superseded", "policy", "purge", "all-pages"] {
             assert!(outcome.text().contains(word), "{shell}: {word}");
         }
     }
@@ -217,7 +217,7 @@ fn every_command_has_an_example_that_parses() {
     }
     let mut examples = 0;
     visit(&Cli::command(), &mut examples);
-    assert!(examples >= 16, "{examples}");
+    assert!(examples >= 20, "{examples}");
     Cli::command().debug_assert();
 }
 
@@ -243,6 +243,10 @@ fn the_documentation_shows_commands_that_parse() {
         "key delete",
         "key undelete",
         "key revoke",
+        "secret list",
+        "secret show",
+        "secret undelete",
+        "secret purge",
         "algorithms",
         "policy list",
         "policy check",

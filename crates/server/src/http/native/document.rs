@@ -3,7 +3,7 @@
 use axum::response::Response;
 use chatelaine_api as api;
 use chatelaine_core::manager::Description;
-use chatelaine_core::secret::{RevocationReason, Scope, Secret, State};
+use chatelaine_core::secret::{Deletion, Revocation, RevocationReason, Scope, Secret, State};
 use http::{HeaderValue, header};
 use zeroize::Zeroizing;
 
@@ -27,7 +27,7 @@ fn scope_out(scope: Scope) -> api::Scope {
     }
 }
 
-fn state_out(state: State) -> api::State {
+pub(in crate::http) fn state_out(state: State) -> api::State {
     match state {
         State::PreActive => api::State::PreActive,
         State::Active => api::State::Active,
@@ -62,6 +62,14 @@ fn reason_out(reason: RevocationReason) -> api::RevocationReason {
     }
 }
 
+pub(in crate::http) fn revocation_out(said: Revocation) -> api::Revocation {
+    api::Revocation { reason: reason_out(said.reason), at: said.at.to_string() }
+}
+
+pub(in crate::http) fn deletion_out(said: Deletion) -> api::Deletion {
+    api::Deletion { at: said.at.to_string(), purge_at: said.purge_at.to_string() }
+}
+
 pub(super) fn key(description: Description) -> api::KeyDocument {
     let metadata = description.metadata;
     api::KeyDocument {
@@ -80,12 +88,8 @@ pub(super) fn key(description: Description) -> api::KeyDocument {
         updated_at: metadata.updated.to_string(),
         activates_at: metadata.activates_at.map(|at| at.to_string()),
         expires_at: metadata.expires_at.map(|at| at.to_string()),
-        revocation: metadata
-            .revocation
-            .map(|said| api::Revocation { reason: reason_out(said.reason), at: said.at.to_string() }),
-        deletion: metadata
-            .deletion
-            .map(|said| api::Deletion { at: said.at.to_string(), purge_at: said.purge_at.to_string() }),
+        revocation: metadata.revocation.map(revocation_out),
+        deletion: metadata.deletion.map(deletion_out),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Query parameters of the native API: each known, given once, and wrong ones named.
+//! Query parameters of the native API: each known, given once, and wrong ones named. The operator's routes take theirs
+//! by the same rules.
 
 use std::num::NonZeroUsize;
 
@@ -14,7 +15,7 @@ const STATES: [State; 4] = [State::PreActive, State::Active, State::Deactivated,
 const PLACE: &str = "the query";
 
 /// The pairs of a query string; each name once.
-fn pairs(query: Option<&str>) -> Result<Vec<(String, String)>, ApiError> {
+pub(in crate::http) fn pairs(query: Option<&str>) -> Result<Vec<(String, String)>, ApiError> {
     let mut seen: Vec<(String, String)> = Vec::new();
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         if seen.iter().any(|(known, _)| *known == name) {
@@ -25,7 +26,7 @@ fn pairs(query: Option<&str>) -> Result<Vec<(String, String)>, ApiError> {
     Ok(seen)
 }
 
-fn boolean(name: &str, value: &str) -> Result<bool, ApiError> {
+pub(in crate::http) fn boolean(name: &str, value: &str) -> Result<bool, ApiError> {
     match value {
         "true" => Ok(true),
         "false" => Ok(false),
@@ -33,8 +34,21 @@ fn boolean(name: &str, value: &str) -> Result<bool, ApiError> {
     }
 }
 
-fn unknown(name: &str, allowed: &str) -> ApiError {
+pub(in crate::http) fn unknown(name: &str, allowed: &str) -> ApiError {
     ApiError::chosen_field(name, PLACE, format!("there is no such parameter here; allowed: {allowed}"))
+}
+
+pub(in crate::http) fn limit(
+    name: &str,
+    value: &str,
+    max_page: NonZeroUsize,
+) -> Result<NonZeroUsize, ApiError> {
+    let limit = value.parse().ok().filter(|limit| *limit <= max_page);
+    limit.ok_or_else(|| ApiError::field(name, format!("1 to {max_page} are allowed")))
+}
+
+pub(in crate::http) fn marker(name: &str, value: &str) -> Result<SecretId, ApiError> {
+    SecretId::parse(value).map_err(|error| ApiError::field(name, error.to_string()))
 }
 
 /// Whether a key that is not active may be released.
@@ -69,17 +83,8 @@ pub(crate) fn filter(query: Option<&str>, max_page: NonZeroUsize) -> Result<KeyF
             }
             "master_key" => filter.master_key = Some(value),
             "deleted" => filter.deleted = boolean(&name, &value)?,
-            "limit" => {
-                let limit = value.parse().ok().filter(|limit: &NonZeroUsize| *limit <= max_page);
-                filter.limit = Some(
-                    limit.ok_or_else(|| ApiError::field(&name, format!("1 to {max_page} are allowed")))?,
-                );
-            }
-            "marker" => {
-                let id =
-                    SecretId::parse(&value).map_err(|error| ApiError::field(&name, error.to_string()))?;
-                filter.marker = Some(id);
-            }
+            "limit" => filter.limit = Some(limit(&name, &value, max_page)?),
+            "marker" => filter.marker = Some(marker(&name, &value)?),
             _ => return Err(unknown(&name, "scope, state, master_key, deleted, limit, marker")),
         }
     }

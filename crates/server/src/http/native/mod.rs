@@ -5,14 +5,13 @@
 //! so that a client that goes away leaves no change half logged.
 
 pub(crate) mod algorithms;
-mod document;
+pub(super) mod document;
 pub(crate) mod listing;
 pub(crate) mod precondition;
 #[cfg(test)]
 mod tests;
 mod validate;
 
-use std::future::Future;
 use std::sync::Arc;
 
 use axum::Json;
@@ -28,8 +27,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use super::App;
 use super::body;
 use super::caller::Authenticated;
+use super::change::{self, to_the_end};
 use super::error::ApiError;
-use super::limits::Slot;
 
 /// The key-id in a path. One that cannot even be decoded is refused after the caller is known, as every wrong one is.
 type KeyPath = Result<Path<String>, PathRejection>;
@@ -39,22 +38,6 @@ fn key_id(path: KeyPath) -> Result<SecretId, ApiError> {
     let Path(text) =
         path.map_err(|_| ApiError::field("key_id", "it is not text in UTF-8, percent-encoded"))?;
     SecretId::parse(&text).map_err(|error| ApiError::field("key_id", error.to_string()))
-}
-
-/// Runs a change to its end, whether or not the client waits for it; the caller's place is taken as long.
-async fn to_the_end<T, F>(slot: Slot, change: F) -> Result<T, ApiError>
-where
-    T: Send + 'static,
-    F: Future<Output = Result<T, ApiError>> + Send + 'static,
-{
-    let running = tokio::spawn(async move {
-        let result = change.await;
-        drop(slot);
-        result
-    });
-    running
-        .await
-        .unwrap_or_else(|error| Err(ApiError::failed(format!("the task of a change ended: {error}"))))
 }
 
 fn etag(version: Version) -> HeaderValue {
@@ -70,7 +53,7 @@ fn answer(status: StatusCode, description: Description) -> Response {
 }
 
 /// Nothing about keys may lie in a proxy's cache (RFC 9111, section 5.2.2.5).
-fn no_store(response: &mut Response) {
+pub(super) fn no_store(response: &mut Response) {
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
@@ -239,13 +222,11 @@ pub(crate) async fn delete_key(
     .await
 }
 
-/// Somebody was faster, and the caller had not asked for a version: a conflict, not a failed precondition.
+/// Without a version that the caller asked for, there is no precondition that could fail.
 fn raced(error: chatelaine_core::Error, expected: Option<Version>) -> ApiError {
-    match error {
-        chatelaine_core::Error::VersionMismatch { .. } if expected.is_none() => {
-            ApiError::new(StatusCode::CONFLICT, "the key was changed at the same moment; repeat the request")
-        }
-        other => other.into(),
+    match expected {
+        None => change::raced("key", error),
+        Some(_) => error.into(),
     }
 }
 

@@ -1,0 +1,3 @@
+//! What Barbican's protocol keeps in the store beside secrets, for its routes and for the import from its database.
+
+pub mod content;

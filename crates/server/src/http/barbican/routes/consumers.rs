@@ -1,0 +1,139 @@
+//! Who uses a secret.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use chatelaine_core::Error;
+use chatelaine_core::audit::Action;
+use chatelaine_core::clock::{Clock as _, SystemClock};
+use chatelaine_core::id::SecretId;
+use chatelaine_core::manager::Access;
+use chatelaine_core::secret::SecretView;
+use http::HeaderMap;
+
+use super::super::wire::consumer::{self, ConsumerEntry, SecretConsumer};
+use super::super::wire::quota;
+use super::{Answer, Asker, Asking, BarbicanError, accept, carry_out, object, path, quotas, secrets};
+use crate::barbican::content::{self, ConsumersContent, MAX_CONSUMERS, SECRET_CONSUMERS};
+use crate::http::App;
+
+const READ: Access = Access { rule: "secret_consumers:get", action: Action::GetMetadata };
+const ADD: Access = Access { rule: "secret_consumers:post", action: Action::Update };
+const REMOVE: Access = Access { rule: "secret_consumers:delete", action: Action::Update };
+
+fn same(kept: &content::SecretConsumer, named: &SecretConsumer) -> bool {
+    kept.service == named.service
+        && kept.resource_type == named.resource_type
+        && kept.resource_id == named.resource_id
+}
+
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    Extension(asker): Asking,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    let id = path::id("secret", &id)?;
+    accept::json(&headers)?;
+    app.manager.secret(&asker.caller, id, READ).await?;
+    let kept = content_of(&app, id).await?;
+    let page = asker.page(&app);
+    let total = u64::try_from(kept.consumers.len()).unwrap_or(u64::MAX);
+    let entry = |of: content::SecretConsumer| {
+        let named = SecretConsumer {
+            service: of.service,
+            resource_type: of.resource_type,
+            resource_id: of.resource_id,
+        };
+        ConsumerEntry::new(of.created, of.updated, named)
+    };
+    let entries = page.of(kept.consumers).into_iter().map(entry).collect();
+    let place = format!("secrets/{id}/consumers");
+    Ok(asker.listing(("consumers", &place), page, false, (entries, total)))
+}
+
+async fn content_of(app: &App, id: SecretId) -> Result<ConsumersContent, BarbicanError> {
+    let found = app.manager.peek_document::<ConsumersContent>(SECRET_CONSUMERS, &id.to_string()).await?;
+    Ok(found.map(|document| document.content).unwrap_or_default())
+}
+
+fn shown(asker: &Asker, view: &SecretView, kept: &ConsumersContent) -> Response {
+    // Consumers are shown here whatever the microversion.
+    let consumers = secrets::consumers(kept);
+    super::private(axum::Json(secrets::with_consumers(asker, view, Some(&consumers))))
+}
+
+pub(super) async fn add(
+    State(app): State<Arc<App>>,
+    Extension(asker): Asking,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let id = path::id("secret", &id)?;
+    let view = app.manager.may(&asker.caller, id, ADD).await?;
+    let named = SecretConsumer::read(object(&app, &headers, body, consumer::SCHEMA).await?)?;
+    carry_out(async move {
+        let project = view.metadata.project.clone();
+        let _turn = quotas::turn(&app, &project).await;
+        let known = content_of(&app, id).await?.consumers.iter().any(|kept| same(kept, &named));
+        let quotas = quotas::in_force(&app, &project).await?;
+        if !known && quotas.consumers.is_some_and(|quota| quota >= 0) {
+            quota::room("consumers", quotas.consumers, quotas::count_consumers(&app, &project).await?)?;
+        }
+        let edit = |found: Option<ConsumersContent>| {
+            let mut found = found.unwrap_or_default();
+            let now = SystemClock.now();
+            if let Some(kept) = found.consumers.iter_mut().find(|kept| same(kept, &named)) {
+                kept.updated = now;
+            } else if found.consumers.len() >= MAX_CONSUMERS {
+                return Err(Error::Forbidden {
+                    reason: format!("a secret has at most {MAX_CONSUMERS} consumers"),
+                });
+            } else {
+                found.consumers.push(content::SecretConsumer {
+                    service: named.service.clone(),
+                    resource_type: named.resource_type.clone(),
+                    resource_id: named.resource_id.clone(),
+                    created: now,
+                    updated: now,
+                });
+            }
+            Ok(found)
+        };
+        let (view, document) =
+            app.manager.edit_attached(&asker.caller, SECRET_CONSUMERS, id, ADD, edit).await?;
+        Ok(shown(&asker, &view, &document.content))
+    })
+    .await
+}
+
+pub(super) async fn remove(
+    State(app): State<Arc<App>>,
+    Extension(asker): Asking,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let id = path::id("secret", &id)?;
+    app.manager.may(&asker.caller, id, REMOVE).await?;
+    let named = SecretConsumer::read(object(&app, &headers, body, consumer::SCHEMA).await?)?;
+    carry_out(async move {
+        let edit = |found: Option<ConsumersContent>| {
+            let mut found = found.unwrap_or_default();
+            let before = found.consumers.len();
+            found.consumers.retain(|kept| !same(kept, &named));
+            if found.consumers.len() == before {
+                return Err(Error::not_found("consumer"));
+            }
+            Ok(found)
+        };
+        let (view, document) =
+            app.manager.edit_attached(&asker.caller, SECRET_CONSUMERS, id, REMOVE, edit).await?;
+        Ok(shown(&asker, &view, &document.content))
+    })
+    .await
+}
