@@ -3,8 +3,10 @@
 import pytest
 
 from support import servers
+from support.barbican import Barbican
 from support.certificates import Authority
 from support.chatelaine import Chatelaine
+from support.key_manager import USER, KeyManager
 from support.keystone import Keystone
 from support.native import Keys
 from support.standalone import Standalone
@@ -24,6 +26,22 @@ def short_lived(keystone):
     server, url = keystone.front_end('keystone-short-lived', expiration=2)
     yield url
     server.stop()
+
+
+@pytest.fixture(scope='module')
+def barbican(keystone, tmp_path_factory):
+    """The Barbican that ours is compared with, as new as ours, with the rules it recommends."""
+    barbican = Barbican(tmp_path_factory.mktemp('barbican'), keystone)
+    yield barbican
+    barbican.stop()
+
+
+@pytest.fixture(scope='module')
+def barbican_legacy(keystone, tmp_path_factory):
+    """Another with the rules it starts with when nobody chooses."""
+    barbican = Barbican(tmp_path_factory.mktemp('barbican-legacy'), keystone, new_defaults=False)
+    yield barbican
+    barbican.stop()
 
 
 @pytest.fixture(scope='module')
@@ -84,6 +102,20 @@ def standalone(tmp_path):
 def authority(tmp_path):
     """An authority for certificates."""
     return Authority(tmp_path)
+
+
+@pytest.fixture(scope='module', params=['barbican', 'chatelaine'])
+def catalogued(request, keystone):
+    """The name and address of the server whose turn it is, which stands in the catalogue."""
+    server = request.getfixturevalue(request.param)
+    keystone.set_key_manager(server.url)
+    return request.param, server.url
+
+
+@pytest.fixture
+def manager(catalogued, keystone):
+    """That server with a project nobody else uses."""
+    return KeyManager(*catalogued, keystone, keystone.new_project((USER, 'member'), ('key_admin', 'admin')))
 
 
 @pytest.hookimpl(wrapper=True)

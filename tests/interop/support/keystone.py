@@ -3,10 +3,17 @@
 | user | on project `service` | on project `demo` | elsewhere |
 | --- | --- | --- | --- |
 | admin | | | admin on `admin` and the system |
-| chatelaine, cinder, swift, nova | service | | |
+| chatelaine, barbican, cinder, swift, nova | service | | |
 | computenode | service, compute | | |
 | demo | | member | member on `alt_demo` and the domain |
 | auditor | | audit | reader on the system |
+| key_owner | | member, creator | |
+| key_creator | | creator | |
+| key_reader, key_listed | | reader | |
+| key_observer | | observer | |
+| key_service_admin | | key-manager:service-admin | |
+| key_admin | | admin | admin on the system |
+| alt_admin, alt_member, alt_creator, alt_listed | | | admin, member, creator, compute on `alt_demo` |
 """
 
 import concurrent.futures
@@ -31,12 +38,25 @@ ROLES = ['compute', 'creator', 'observer', 'audit', 'key-manager:service-admin']
 PROJECTS = ['service', 'demo', 'alt_demo']
 GRANTS = {
     'chatelaine': [('service', 'service')],
+    'barbican': [('service', 'service')],
     'cinder': [('service', 'service')],
     'swift': [('service', 'service')],
     'nova': [('service', 'service')],
     'computenode': [('service', 'service'), ('compute', 'service')],
     'demo': [('member', 'demo'), ('member', 'alt_demo')],
     'auditor': [('audit', 'demo')],
+    'key_owner': [('member', 'demo'), ('creator', 'demo')],
+    'key_creator': [('creator', 'demo')],
+    'key_reader': [('reader', 'demo')],
+    'key_listed': [('reader', 'demo')],
+    'key_observer': [('observer', 'demo')],
+    'key_service_admin': [('key-manager:service-admin', 'demo')],
+    'key_admin': [('admin', 'demo')],
+    'alt_admin': [('admin', 'alt_demo')],
+    'alt_member': [('member', 'alt_demo')],
+    'alt_creator': [('creator', 'alt_demo')],
+    # A role that no rule of keys knows.
+    'alt_listed': [('compute', 'alt_demo')],
 }
 
 CONFIGURATION = """\
@@ -133,6 +153,14 @@ class Keystone:
             self.identity.grant(user, self.roles[role], f'/projects/{self.projects[project]}')
         return user
 
+    def new_project(self, *grants: tuple[str, str]) -> str:
+        """The name of a project nobody else uses, where these users have these roles."""
+        name = f'project-{secrets.token_hex(6)}'
+        self.projects[name] = self.identity.create_project(name)
+        for user, role in grants:
+            self.identity.grant(self.users[user], self.roles[role], f'/projects/{self.projects[name]}')
+        return name
+
     def environment(self, user: User, project: str, url: str | None = None) -> dict[str, str]:
         """The `OS_*` variables of a user."""
         return {
@@ -205,6 +233,7 @@ class Keystone:
                 identity.grant(self.users[name], self.roles[role], f'/projects/{self.projects[project]}')
         identity.grant(self.users['demo'], self.roles['member'], f'/domains/{DOMAIN}')
         identity.grant(self.users['auditor'], self.roles['reader'], '/system')
+        identity.grant(self.users['key_admin'], self.roles['admin'], '/system')
         service = {'type': 'key-manager', 'name': 'chatelaine'}
         service_id = identity.call('POST', '/services', {'service': service}).json()['service']['id']
         self._key_manager: dict[str, str] = {}

@@ -1,0 +1,144 @@
+"""A real Barbican: SQLite, its software crypto backend, Keystone's middleware in front, uwsgi.
+
+It is what the tests hold the server's answers against. One process, so that requests meet a database nobody else
+locks; work that Barbican can hand to a queue is done inside the request, as its defaults have it.
+"""
+
+import base64
+import pathlib
+import secrets
+import sys
+
+from .keystone import BIN, REGION, Keystone
+from .servers import Server, free_port
+
+START_SECONDS = 60
+
+CONFIGURATION = """\
+[DEFAULT]
+# Links are made from the request.
+host_href =
+db_auto_create = true
+log_dir =
+[database]
+connection = sqlite:///{state}/barbican.db
+sqlite_synchronous = false
+[keystone_authtoken]
+www_authenticate_uri = {auth_url}
+auth_url = {auth_url}
+auth_type = password
+username = {username}
+password = {password}
+project_name = service
+user_domain_name = Default
+project_domain_name = Default
+region_name = {region}
+service_type = key-manager
+service_token_roles = service
+service_token_roles_required = true
+[oslo_policy]
+enforce_new_defaults = {new_defaults}
+enforce_scope = {new_defaults}
+[secretstore]
+namespace = barbican.secretstore.plugin
+enabled_secretstore_plugins = store_crypto
+enable_multiple_secret_stores = false
+[crypto]
+namespace = barbican.crypto.plugin
+enabled_crypto_plugins = simple_crypto
+[simple_crypto_plugin]
+kek = {kek}
+"""
+
+#: The pipelines Barbican ships, less what needs files of the system.
+PIPELINES = """\
+[composite:main]
+use = egg:Paste#urlmap
+/: versions
+/healthcheck: healthcheck
+/v1: keys
+
+[pipeline:versions]
+pipeline = cors request_id http_proxy_to_wsgi microversion versions_app
+
+[pipeline:keys]
+pipeline = cors request_id http_proxy_to_wsgi authtoken context microversion keys_app
+
+[app:versions_app]
+paste.app_factory = barbican.api.app:create_version_app
+
+[app:keys_app]
+paste.app_factory = barbican.api.app:create_main_app
+
+[app:healthcheck]
+paste.app_factory = oslo_middleware:Healthcheck.app_factory
+backends = disable_by_file
+disable_by_file_path = {state}/healthcheck_disable
+
+[filter:context]
+paste.filter_factory = barbican.api.middleware.context:ContextMiddleware.factory
+
+[filter:microversion]
+paste.filter_factory = barbican.api.middleware.microversion:MicroversionMiddleware.factory
+
+[filter:authtoken]
+paste.filter_factory = keystonemiddleware.auth_token:filter_factory
+oslo_config_project = barbican
+
+[filter:cors]
+paste.filter_factory = oslo_middleware.cors:filter_factory
+oslo_config_project = barbican
+
+[filter:request_id]
+paste.filter_factory = oslo_middleware.request_id:RequestId.factory
+
+[filter:http_proxy_to_wsgi]
+paste.filter_factory = oslo_middleware:HTTPProxyToWSGI.factory
+"""
+
+
+class Barbican:
+    """A server in a state folder of its own, which trusts a Keystone.
+
+    `new_defaults` chooses between Barbican's two rule sets: the secure one, and the legacy one that it starts with.
+    """
+
+    def __init__(self, state: pathlib.Path, keystone: Keystone, new_defaults: bool = True):
+        self.keystone = keystone
+        port = free_port()
+        self.url = f'http://127.0.0.1:{port}'
+        # The first place where its configuration library looks.
+        folder = state / '.barbican'
+        folder.mkdir()
+        user = keystone.users['barbican']
+        configuration = folder / 'barbican.conf'
+        configuration.touch(mode=0o600)
+        configuration.write_text(
+            CONFIGURATION.format(
+                state=state,
+                auth_url=keystone.url,
+                username=user.name,
+                password=user.password,
+                region=REGION,
+                new_defaults=str(new_defaults).lower(),
+                kek=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            )
+        )
+        pipelines = folder / 'barbican-api-paste.ini'
+        pipelines.write_text(PIPELINES.format(state=state))
+        command = [
+            BIN / 'uwsgi',
+            *('--http-socket', f'127.0.0.1:{port}', '--paste', f'config:{pipelines}', '--virtualenv', sys.prefix),
+            *('--master', '--processes', 1, '--lazy-apps', '--need-app', '--die-on-term', '--no-orphans'),
+            # A kept connection would hold the only worker.
+            *('--buffer-size', 65535, '--add-header', 'Connection: close'),
+            # Where it fails without an answer, an answer of 500, as other WSGI servers give it.
+            '--catch-exceptions',
+            *('--disable-logging', '--log-4xx', '--log-5xx'),
+        ]
+        name = 'barbican' if new_defaults else 'barbican-legacy'
+        self.server = Server(name, state, command, {'HOME': str(state)})
+        self.server.start(f'{self.url}/healthcheck', {200}, START_SECONDS)
+
+    def stop(self) -> None:
+        self.server.stop()
