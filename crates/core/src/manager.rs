@@ -5,6 +5,7 @@
 //! cannot be written fails and releases nothing. Refusals are written down as well.
 
 mod acl;
+mod attached;
 mod deletion;
 mod documents;
 mod keys;

@@ -334,114 +334,6 @@ impl Manager {
         }
     }
 
-    /// Makes or changes the document of a project that is not the caller's own, for administrators of all projects.
-    ///
-    /// # Errors
-    /// As for [`Self::edit_document`].
-    pub async fn put_document<T: Serialize + DeserializeOwned + Send>(
-        &self,
-        caller: &Caller,
-        kind: DocumentKind,
-        (project, id): (&str, &str),
-        access: Access,
-        edit: impl Fn(Option<T>) -> Result<T>,
-    ) -> Result<Document<T>> {
-        self.put_attached(
-            caller,
-            kind,
-            (project, id, None),
-            access.action,
-            || {
-                project_of(caller)?;
-                self.policy.load().require(access.rule, caller, None)
-            },
-            edit,
-        )
-        .await
-    }
-
-    /// Makes or changes the document that goes with a secret, by what the rules say of the secret.
-    ///
-    /// # Errors
-    /// As for [`Self::edit_document`].
-    pub async fn edit_attached<T: Serialize + DeserializeOwned + Send>(
-        &self,
-        caller: &Caller,
-        kind: DocumentKind,
-        secret: SecretId,
-        access: Access,
-        edit: impl Fn(Option<T>) -> Result<T>,
-    ) -> Result<(Arc<SecretView>, Document<T>)> {
-        let view = self.secret(caller, secret, access).await?;
-        let id = secret.to_string();
-        let place = (view.metadata.project.as_str(), id.as_str(), Some(view.version));
-        let document = self.put_attached(caller, kind, place, access.action, || Ok(()), edit).await?;
-        Ok((view, document))
-    }
-
-    /// `with`: the version of the secret the document goes with.
-    async fn put_attached<T: Serialize + DeserializeOwned + Send>(
-        &self,
-        caller: &Caller,
-        kind: DocumentKind,
-        (project, id, with): (&str, &str, Option<Version>),
-        action: Action,
-        allowed: impl Fn() -> Result<()>,
-        edit: impl Fn(Option<T>) -> Result<T>,
-    ) -> Result<Document<T>> {
-        let target = Some((kind.name, id.to_owned()));
-        for _ in 0..ATTEMPTS {
-            let prepared = async {
-                allowed()?;
-                let now = self.clock.now();
-                let found: Option<Document<T>> = self.peek_document(kind, id).await?;
-                let (expected, document) = match found {
-                    Some(mut document) => {
-                        let expected = document.version;
-                        document.content = edit(Some(document.content))?;
-                        document.version = expected.next();
-                        document.updated = now;
-                        (Some(expected), document)
-                    }
-                    None => {
-                        let document = Document {
-                            id: id.to_owned(),
-                            version: Version::FIRST,
-                            project: project.to_owned(),
-                            owner: caller.identity().user_id.clone(),
-                            created: now,
-                            updated: now,
-                            name: None,
-                            class: None,
-                            parent: with.map(|_| id.to_owned()),
-                            reference: None,
-                            acl: None,
-                            content: edit(None)?,
-                        };
-                        (None, document)
-                    }
-                };
-                let record = self.seal_document(kind, &document).await?;
-                Ok((expected, document, record))
-            };
-            let (expected, document, record) = match prepared.await {
-                Ok(prepared) => prepared,
-                Err(error) => return self.refuse_on(caller, action, target, error).await,
-            };
-            let events = vec![self.event_of(caller, action, kind.name, &record)];
-            let change = match expected {
-                Some(expected) => Change::Replace { expected, record },
-                None => Change::Create(record),
-            };
-            match self.change_several(project, events, vec![change], &[]).await {
-                Ok(()) => return Ok(document),
-                Err(Error::VersionMismatch { .. } | Error::Exists { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(busy(kind, id))
-    }
-
     /// The document, if there is one that the caller may know of and use by `access`.
     async fn find_document<T: DeserializeOwned + Send>(
         &self,
@@ -473,7 +365,7 @@ impl Manager {
         Document::decode(record, body.expose())
     }
 
-    async fn seal_document<T: Serialize>(
+    pub(super) async fn seal_document<T: Serialize>(
         &self,
         kind: DocumentKind,
         document: &Document<T>,
@@ -485,7 +377,7 @@ impl Manager {
     }
 
     /// The event of a change that leads to this record.
-    fn event_of(
+    pub(super) fn event_of(
         &self,
         caller: &Caller,
         action: Action,
@@ -495,21 +387,8 @@ impl Manager {
         let written = Written { version: record.version, digest: record::digest(record) };
         (self.event(&Actor::of(caller), action, Some((kind, record.id.clone()))), written)
     }
-
-    /// The removal of the documents that go with a secret, for its end.
-    pub(super) async fn attached_removals(&self, secret: SecretId) -> Result<Vec<Change>> {
-        let mut removals = Vec::new();
-        for kind in &self.settings.attached_kinds {
-            let query = Query { parent: Some(secret.to_string()), ..Query::of(kind.kind()) };
-            for record in self.store.list(&query).await? {
-                removals.push(Change::Remove { kind: record.kind, id: record.id, expected: record.version });
-            }
-        }
-        removals.extend(self.acl_removals(secret).await?);
-        Ok(removals)
-    }
 }
 
-fn busy(kind: DocumentKind, id: &str) -> Error {
+pub(super) fn busy(kind: DocumentKind, id: &str) -> Error {
     Error::Unavailable(format!("{} {id} is changed by too many at once", kind.name))
 }
