@@ -60,11 +60,12 @@ pub struct ServerConfig {
     /// Address and port to listen on. Without TLS only a loopback address is taken, unless `insecure_bind` is set.
     pub listen: SocketAddr,
     /// The address clients know this server by, for links in answers, for example `https://keys.example.org:9311`.
-    /// Empty: the `Host` header of the request.
+    /// Empty: the `Host` header of the request, with `https` if the server has TLS or a trusted proxy says so.
     pub host_href: String,
     /// Listen without TLS beyond loopback. Tokens and key strings then cross the network in the clear.
     pub insecure_bind: bool,
-    /// Networks of proxies whose `X-Forwarded-For` is believed.
+    /// Networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. A proxy that ends TLS must set
+    /// the latter, or links in answers begin with `http`.
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
     /// Networks that may read `/metrics`, and what is wrong in `/readyz`.

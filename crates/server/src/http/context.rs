@@ -19,6 +19,8 @@ use crate::telemetry::metrics::method_name;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The scheme the client used. Behind this layer it is there only when a trusted proxy wrote it.
+pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Longest time an answer at the control socket takes.
 const LONG: Duration = Duration::from_secs(24 * 3600);
@@ -53,6 +55,7 @@ async fn within(limit: Duration, app: Arc<App>, mut request: Request, next: Next
     let request_id = RequestId::random();
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip().to_canonical());
     let address = peer.map(|peer| client_address(peer, request.headers(), &app.options.trusted_proxies));
+    forget_scheme(peer, request.headers_mut(), &app.options.trusted_proxies);
     request.extensions_mut().insert(Context { request_id: request_id.clone(), address });
     let method = request.method().clone();
     // Where the request goes decides how a refusal looks, whichever layer refuses.
@@ -124,10 +127,20 @@ fn write_line(
     }
 }
 
+fn trusted(address: &IpAddr, proxies: &[IpNet]) -> bool {
+    proxies.iter().any(|network| network.contains(address))
+}
+
+/// Removes what a client says of the scheme itself.
+fn forget_scheme(peer: Option<IpAddr>, headers: &mut HeaderMap, proxies: &[IpNet]) {
+    if !peer.is_some_and(|peer| trusted(&peer, proxies)) {
+        headers.remove(FORWARDED_PROTO);
+    }
+}
+
 /// The address nearest to the client that is not one of our proxies.
 fn client_address(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
-    let trusted = |address: &IpAddr| proxies.iter().any(|network| network.contains(address));
-    if !trusted(&peer) {
+    if !trusted(&peer, proxies) {
         return peer;
     }
     let mut nearest = peer;
@@ -140,7 +153,7 @@ fn client_address(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAdd
     for hop in hops.iter().rev().take(32) {
         let Ok(address) = hop.trim().parse::<IpAddr>() else { return nearest };
         nearest = address.to_canonical();
-        if !trusted(&nearest) {
+        if !trusted(&nearest, proxies) {
             return nearest;
         }
     }
@@ -168,5 +181,16 @@ mod tests {
         assert_eq!(seen("10.0.0.1", &["203.0.113.9", "198.51.100.7"]), "198.51.100.7");
         assert_eq!(seen("10.0.0.1", &["nonsense"]), "10.0.0.1");
         assert_eq!(seen("10.0.0.1", &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn the_scheme_is_told_by_trusted_proxies_only() {
+        for (peer, kept) in [(Some("192.0.2.1"), false), (Some("10.0.0.1"), true), (None, false)] {
+            let mut headers = HeaderMap::new();
+            headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
+            let peer = peer.map(|peer| peer.parse().unwrap());
+            forget_scheme(peer, &mut headers, &["10.0.0.0/8".parse().unwrap()]);
+            assert_eq!(headers.contains_key(FORWARDED_PROTO), kept, "{peer:?}");
+        }
     }
 }

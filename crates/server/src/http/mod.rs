@@ -141,7 +141,14 @@ impl App {
         if !self.options.host_href.is_empty() {
             return self.options.host_href.clone();
         }
-        let scheme = if self.options.tls { "https" } else { "http" };
+        let mut told = headers.get_all(context::FORWARDED_PROTO).iter();
+        let scheme = match (told.next().map(HeaderValue::as_bytes), told.next()) {
+            (Some(b"https"), None) => "https",
+            (Some(b"http"), None) => "http",
+            // Not told, or not in one word.
+            _ if self.options.tls => "https",
+            _ => "http",
+        };
         let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
         // A host that is no authority gives a link without one, which clients resolve against the request.
         match host.parse::<http::uri::Authority>() {
