@@ -48,6 +48,9 @@ pub struct ContainerConsumer {
     pub name: String,
     /// Where it is.
     pub url: String,
+    /// The project that added it; none where it was not written down: the container's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
     /// When it was added.
     pub created: Timestamp,
     /// When it was last changed.
@@ -71,6 +74,9 @@ pub struct SecretConsumer {
     pub resource_type: String,
     /// The resource's id.
     pub resource_id: String,
+    /// The project that added it; none where it was not written down: the secret's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
     /// When it was added.
     pub created: Timestamp,
     /// When it was last changed.

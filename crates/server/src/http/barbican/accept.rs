@@ -3,7 +3,7 @@
 //! Owns negotiation for JSON routes ([`json`]), the choice between a secret's description and its payload on the one
 //! route that has both ([`wants_payload`]), and the type of a payload ([`payload`]).
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::content::ContentType;
 use super::error::BarbicanError;
@@ -35,7 +35,7 @@ fn quality(text: &str) -> u16 {
 }
 
 fn range(text: &str) -> Option<Range> {
-    let mut parts = text.split(';').map(str::trim);
+    let mut parts = text.split(';');
     let (kind, subtype) = parts.next()?.split_once('/')?;
     let (kind, subtype) = (kind.trim().to_ascii_lowercase(), subtype.trim().to_ascii_lowercase());
     if kind.is_empty() || subtype.is_empty() || (kind == "*" && subtype != "*") {
@@ -48,7 +48,7 @@ fn range(text: &str) -> Option<Range> {
         foreign_parameter: false,
         quality: 1000,
     };
-    for parameter in parts.filter(|parameter| !parameter.is_empty()) {
+    for parameter in parts.filter(|parameter| !parameter.trim().is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let (name, value) = (name.trim(), value.trim().trim_matches('"'));
         if name.eq_ignore_ascii_case("q") {
@@ -58,8 +58,8 @@ fn range(text: &str) -> Option<Range> {
         }
         let utf8 = name.eq_ignore_ascii_case("charset") && value.eq_ignore_ascii_case("utf-8");
         found.foreign_parameter |= !utf8;
-        found.written.push_str("; ");
-        found.written.push_str(parameter);
+        found.written.push(';');
+        found.written.push_str(parameter.trim_end());
     }
     Some(found)
 }
@@ -134,6 +134,17 @@ pub(crate) fn wants_payload(headers: &HeaderMap) -> bool {
     named || !accept.takes_json()
 }
 
+/// 406 for a payload, which says what would do.
+fn unfit(is_text: bool) -> BarbicanError {
+    let text = if is_text { ", text/plain" } else { "; text/plain does not fit, since it is not UTF-8" };
+    BarbicanError::new(
+        StatusCode::NOT_ACCEPTABLE,
+        format!(
+            "This payload is given as application/octet-stream, application/pkcs8{text}; send one in Accept."
+        ),
+    )
+}
+
 /// The `Content-Type` of a payload for this client. `stored` is the type it was stored with; whoever accepts nothing in
 /// particular gets bytes without one, as ever.
 ///
@@ -164,7 +175,7 @@ pub(crate) fn payload(
             chosen = Some((range.quality, precision, offer, range));
         }
     }
-    let (_, precision, offer, range) = chosen.ok_or_else(BarbicanError::not_acceptable)?;
+    let (_, precision, offer, range) = chosen.ok_or_else(|| unfit(is_text))?;
     let written = match offer {
         // The character set as the client wrote it, where it did.
         ContentType::TextPlain if precision == 3 && range.written.contains(';') => {
@@ -247,7 +258,7 @@ mod tests {
             ("text/*", Ok("text/plain; charset=UTF-8")),
             ("TEXT/PLAIN", Ok("text/plain; charset=UTF-8")),
             ("text/plain; charset=utf-8", Ok("text/plain; charset=utf-8")),
-            ("text/plain;charset=UTF-8;q=0.5", Ok("text/plain; charset=UTF-8")),
+            ("text/plain;charset=UTF-8;q=0.5", Ok("text/plain;charset=UTF-8")),
             ("text/plain; charset=latin-1", Err(406)),
             ("application/octet-stream", Ok("application/octet-stream")),
             ("application/pkcs8", Ok("application/pkcs8")),

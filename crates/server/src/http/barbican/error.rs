@@ -206,9 +206,14 @@ pub(crate) fn render(error: &ApiError, request_id: &str) -> Response {
     if error.status == StatusCode::UNAUTHORIZED {
         return error.render(request_id);
     }
+    let title = match error.status {
+        // By its older name, as Barbican has it.
+        StatusCode::PAYLOAD_TOO_LARGE => "Request Entity Too Large",
+        status => status.canonical_reason().unwrap_or("Error"),
+    };
     let document = Document {
         code: error.status.as_u16(),
-        title: error.status.canonical_reason().unwrap_or("Error"),
+        title,
         description: Some(error.message.as_str()).filter(|message| !message.is_empty()),
     };
     let mut response = (error.status, axum::Json(document)).into_response();
@@ -243,6 +248,8 @@ mod tests {
             json!({"code": 400, "title": "Bad Request",
                 "description": "The body does not fit the schema 'Secret': property 'name': too long"})
         );
+        let (status, body, _) = rendered(BarbicanError::too_large("payload", 7)).await;
+        assert_eq!((status, &body["title"]), (413, &json!("Request Entity Too Large")));
         let missing = BarbicanError::invalid("Order", None, "'type' is required");
         assert!(missing.description().unwrap().contains("property 'None'"));
     }

@@ -229,7 +229,7 @@ impl SecretFilter {
             name: query.filled("name").map(Like::new),
             algorithm: query.filled("alg").map(Like::new),
             mode: query.filled("mode").map(Like::new),
-            bits: query.first("bits").and_then(integer),
+            bits: query.first("bits").and_then(integer).filter(|bits| *bits > 0),
             secret_type: query.filled("secret_type").map(str::to_owned),
             created: TimeRange::read(query, "created")?,
             updated: TimeRange::read(query, "updated")?,
@@ -310,15 +310,17 @@ impl ContainerFilter {
 /// What a list of orders shows.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct OrderFilter {
+    /// As it stands in JSON, with its quotes.
     meta: Option<String>,
 }
 
 impl OrderFilter {
     pub(crate) fn read(query: &Query) -> Self {
-        Self { meta: query.filled("meta").map(str::to_owned) }
+        let encoded = |text: &str| Value::from(text).to_string();
+        Self { meta: query.filled("meta").map(encoded) }
     }
 
-    /// Whether the text is somewhere in the order's `meta`, written as JSON.
+    /// Whether the text is a name or a value in the order's `meta`.
     pub(crate) fn matches(&self, meta: &Map<String, Value>) -> bool {
         let Some(wanted) = self.meta.as_deref() else { return true };
         serde_json::to_string(meta).is_ok_and(|text| text.contains(wanted))

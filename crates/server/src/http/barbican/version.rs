@@ -154,12 +154,8 @@ struct Build {
 }
 
 /// The answer to `GET /`, which needs no token.
-pub(crate) fn root(headers: &HeaderMap, query: Option<&str>, base: &str) -> Response {
-    let version = match Microversion::read(headers) {
-        Ok(version) => version,
-        Err(refusal) => return refusal.into_response(),
-    };
-    let mut response = if Query::read(query).first("build").is_some() {
+pub(crate) fn root(version: Microversion, headers: &HeaderMap, query: Option<&str>, base: &str) -> Response {
+    if Query::read(query).first("build").is_some() {
         axum::Json(Build { build: env!("CARGO_PKG_VERSION") }).into_response()
     } else if Accept::of(headers).names("application", "json-home") {
         (StatusCode::FOUND, [(header::LOCATION, format!("{base}/v1/"))]).into_response()
@@ -167,9 +163,7 @@ pub(crate) fn root(headers: &HeaderMap, query: Option<&str>, base: &str) -> Resp
         let entry = version.entry(base);
         let versions = if version.shows_consumers() { json!([entry]) } else { json!({"values": [entry]}) };
         (StatusCode::MULTIPLE_CHOICES, axum::Json(json!({"versions": versions}))).into_response()
-    };
-    version.stamp(response.headers_mut());
-    response
+    }
 }
 
 #[cfg(test)]
@@ -228,19 +222,19 @@ mod tests {
     }
 
     async fn answer(pairs: &[(&str, &str)], query: Option<&str>) -> (u16, HeaderMap, Vec<u8>) {
-        let response = root(&headers(pairs), query, "http://k:9311");
+        let headers = headers(pairs);
+        let response = match Microversion::read(&headers) {
+            Ok(version) => root(version, &headers, query, "http://k:9311"),
+            Err(refusal) => refusal.into_response(),
+        };
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         (status, headers, response.into_body().collect().await.unwrap().to_bytes().to_vec())
     }
 
     #[tokio::test]
     async fn both_shapes_of_the_list_of_versions() {
-        let (status, found, body) = answer(&[], None).await;
-        assert_eq!(
-            (status, &found["openstack-api-version"]),
-            (300, &HeaderValue::from_static("key-manager 1.0"))
-        );
-        assert_eq!(found[header::VARY], "openstack-api-version");
+        let (status, _, body) = answer(&[], None).await;
+        assert_eq!(status, 300);
         let body: Value = serde_json::from_slice(&body).unwrap();
         let entry = &body["versions"]["values"][0];
         assert_eq!((&entry["id"], &entry["status"]), (&json!("v1"), &json!("stable")));
@@ -248,11 +242,8 @@ mod tests {
         assert_eq!(entry["media-types"][0]["type"], MEDIA_TYPE);
         assert!(entry.get("updated").is_none() && entry.get("max_version").is_none());
 
-        let (status, found, body) = answer(&[("OpenStack-API-Version", "key-manager 1.1")], None).await;
-        assert_eq!(
-            (status, &found["openstack-api-version"]),
-            (300, &HeaderValue::from_static("key-manager 1.1"))
-        );
+        let (status, _, body) = answer(&[("OpenStack-API-Version", "key-manager 1.1")], None).await;
+        assert_eq!(status, 300);
         let body: Value = serde_json::from_slice(&body).unwrap();
         let entry = &body["versions"][0];
         assert_eq!(

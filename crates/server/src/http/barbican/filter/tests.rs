@@ -149,5 +149,9 @@ fn containers_and_orders_are_filtered() {
     let meta = json!({"algorithm": "aes", "name": null});
     let meta = meta.as_object().unwrap();
     let orders = |query| OrderFilter::read(&Query::read(Some(query))).matches(meta);
-    assert!(orders("") && orders("meta=aes") && !orders("meta=rsa"));
+    for (query, found) in
+        [("", true), ("meta=aes", true), ("meta=algorithm", true), ("meta=ae", false), ("meta=rsa", false)]
+    {
+        assert_eq!(orders(query), found, "{query}");
+    }
 }

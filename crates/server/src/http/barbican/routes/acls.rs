@@ -1,35 +1,136 @@
-//! Access lists of secrets and containers.
+//! Access lists of secrets and containers, which have the same routes: [`Listed`] is what they differ in.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::{Extension, Json};
+use chatelaine_core::Error;
 use chatelaine_core::acl::Acl;
 use chatelaine_core::audit::Action;
 use chatelaine_core::clock::{Clock as _, SystemClock};
 use chatelaine_core::document::Document;
+use chatelaine_core::id::SecretId;
 use chatelaine_core::manager::Access;
 use chatelaine_core::secret::Metadata;
 use http::HeaderMap;
 
 use super::super::wire::Reference;
 use super::super::wire::acl::{self, AclDocument, ReadAcl, Shown};
-use super::{Answer, Asker, Asking, BarbicanError, accept, carry_out, object, path, private};
+use super::{Answer, Asker, Asking, accept, carry_out, object, path, private};
 use crate::barbican::content::{CONTAINER, ContainerContent};
 use crate::http::App;
 
-const READ_SECRET: Access = Access { rule: "secret_acls:get", action: Action::GetMetadata };
-const CHANGE_SECRET: Access = Access { rule: "secret_acls:put_patch", action: Action::Update };
-const DELETE_SECRET: Access = Access { rule: "secret_acls:delete", action: Action::Update };
-const READ_CONTAINER: Access = Access { rule: "container_acls:get", action: Action::GetMetadata };
-const CHANGE_CONTAINER: Access = Access { rule: "container_acls:put_patch", action: Action::Update };
-const DELETE_CONTAINER: Access = Access { rule: "container_acls:delete", action: Action::Update };
+/// The rules of the three things that are done to a list.
+pub(super) struct Rules {
+    read: Access,
+    change: Access,
+    remove: Access,
+}
+
+impl Rules {
+    const fn new(read: &'static str, change: &'static str, remove: &'static str) -> Self {
+        Self {
+            read: Access { rule: read, action: Action::GetMetadata },
+            change: Access { rule: change, action: Action::Update },
+            remove: Access { rule: remove, action: Action::Update },
+        }
+    }
+}
+
+/// What has an access list.
+pub(super) trait Listed: Send + 'static {
+    const NOUN: &'static str;
+    const COLLECTION: &'static str;
+    const RULES: Rules;
+
+    /// The list; `looking` is whether that is all, or only the first step of a change.
+    fn list(
+        app: &App,
+        asker: &Asker,
+        id: SecretId,
+        looking: bool,
+    ) -> impl Future<Output = Result<Option<Acl>, Error>> + Send;
+
+    fn edit(
+        app: &App,
+        asker: &Asker,
+        id: SecretId,
+        access: Access,
+        change: &Change,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// A secret.
+pub(super) struct OfSecret;
+/// A container.
+pub(super) struct OfContainer;
+
+impl Listed for OfSecret {
+    const NOUN: &'static str = "secret";
+    const COLLECTION: &'static str = "secrets";
+    const RULES: Rules = Rules::new("secret_acls:get", "secret_acls:put_patch", "secret_acls:delete");
+
+    async fn list(app: &App, asker: &Asker, id: SecretId, looking: bool) -> Result<Option<Acl>, Error> {
+        let view = if looking {
+            app.manager.secret(&asker.caller, id, Self::RULES.read).await?
+        } else {
+            app.manager.may(&asker.caller, id, Self::RULES.change).await?
+        };
+        Ok(view.metadata.acl.clone())
+    }
+
+    async fn edit(
+        app: &App,
+        asker: &Asker,
+        id: SecretId,
+        access: Access,
+        change: &Change,
+    ) -> Result<(), Error> {
+        let edit = |found: &mut Metadata| {
+            found.acl = changed(found.acl.as_ref(), change);
+            Ok(())
+        };
+        app.manager.edit_secret(&asker.caller, id, access, edit).await.map(|_| ())
+    }
+}
+
+impl Listed for OfContainer {
+    const NOUN: &'static str = "container";
+    const COLLECTION: &'static str = "containers";
+    const RULES: Rules =
+        Rules::new("container_acls:get", "container_acls:put_patch", "container_acls:delete");
+
+    async fn list(app: &App, asker: &Asker, id: SecretId, looking: bool) -> Result<Option<Acl>, Error> {
+        let (caller, id) = (&asker.caller, id.to_string());
+        let found: Document<ContainerContent> = if looking {
+            app.manager.document(caller, CONTAINER, &id, Self::RULES.read).await?
+        } else {
+            app.manager.may_document(caller, CONTAINER, &id, Self::RULES.change).await?
+        };
+        Ok(found.acl)
+    }
+
+    async fn edit(
+        app: &App,
+        asker: &Asker,
+        id: SecretId,
+        access: Access,
+        change: &Change,
+    ) -> Result<(), Error> {
+        let edit = |found: &mut Document<ContainerContent>| {
+            found.acl = changed(found.acl.as_ref(), change);
+            Ok(())
+        };
+        app.manager.edit_document(&asker.caller, CONTAINER, &id.to_string(), access, edit).await.map(|_| ())
+    }
+}
 
 /// What is to become of a list.
 #[derive(Debug, Clone)]
-enum Change {
+pub(super) enum Change {
     /// Nothing but what is said.
     Put(Option<ReadAcl>),
     /// What is said, and the rest stays.
@@ -74,158 +175,65 @@ fn shown(acl: Option<&Acl>) -> Response {
     private(Json(AclDocument::of(shown)))
 }
 
-fn answer(asker: &Asker, collection: &str, id: &str, change: &Change) -> Response {
-    match change {
+pub(super) async fn show<L: Listed>(
+    State(app): State<Arc<App>>,
+    Extension(asker): Asking,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    let id = path::id(L::NOUN, &id)?;
+    accept::json(&headers)?;
+    Ok(shown(L::list(&app, &asker, id, true).await?.as_ref()))
+}
+
+/// Reads what the body says and carries it out.
+async fn follow<L: Listed>(
+    (app, asker, id): (Arc<App>, Arc<Asker>, String),
+    headers: HeaderMap,
+    body: Body,
+    change: fn(Option<ReadAcl>) -> Change,
+) -> Answer {
+    let id = path::id(L::NOUN, &id)?;
+    L::list(&app, &asker, id, false).await?;
+    let change = change(acl::read(object(&app, &headers, body, acl::SCHEMA).await?)?);
+    carry_out(async move {
+        L::edit(&app, &asker, id, L::RULES.change, &change).await?;
+        let href = asker.href(L::COLLECTION, &id);
+        Ok(private(Json(Reference::Acl(format!("{href}/acl")))))
+    })
+    .await
+}
+
+pub(super) async fn put<L: Listed>(
+    State(app): State<Arc<App>>,
+    Extension(asker): Asking,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    follow::<L>((app, asker, id), headers, body, Change::Put).await
+}
+
+pub(super) async fn patch<L: Listed>(
+    State(app): State<Arc<App>>,
+    Extension(asker): Asking,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    follow::<L>((app, asker, id), headers, body, Change::Patch).await
+}
+
+pub(super) async fn remove<L: Listed>(
+    State(app): State<Arc<App>>,
+    Extension(asker): Asking,
+    Path(id): Path<String>,
+) -> Answer {
+    let id = path::id(L::NOUN, &id)?;
+    carry_out(async move {
+        L::edit(&app, &asker, id, L::RULES.remove, &Change::Remove).await?;
         // Some clients take nothing else for a success.
-        Change::Remove => private(Json(serde_json::Value::Null)),
-        Change::Put(_) | Change::Patch(_) => {
-            private(Json(Reference::Acl(format!("{}/acl", asker.href(collection, &id)))))
-        }
-    }
-}
-
-async fn said(app: &App, headers: &HeaderMap, body: Body) -> Result<Option<ReadAcl>, BarbicanError> {
-    acl::read(object(app, headers, body, acl::SCHEMA).await?)
-}
-
-pub(super) async fn of_secret(
-    State(app): State<Arc<App>>,
-    Extension(asker): Asking,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Answer {
-    let id = path::id("secret", &id)?;
-    accept::json(&headers)?;
-    let view = app.manager.secret(&asker.caller, id, READ_SECRET).await?;
-    Ok(shown(view.metadata.acl.as_ref()))
-}
-
-async fn change_secret(
-    app: Arc<App>,
-    asker: Arc<Asker>,
-    id: String,
-    access: Access,
-    change: Change,
-) -> Answer {
-    carry_out(async move {
-        let secret = path::id("secret", &id)?;
-        let edit = |metadata: &mut Metadata| {
-            metadata.acl = changed(metadata.acl.as_ref(), &change);
-            Ok(())
-        };
-        app.manager.edit_secret(&asker.caller, secret, access, edit).await?;
-        Ok(answer(&asker, "secrets", &id, &change))
+        Ok(private(Json(serde_json::Value::Null)))
     })
     .await
-}
-
-async fn change_said_secret(
-    (app, asker, id): (Arc<App>, Arc<Asker>, String),
-    headers: HeaderMap,
-    body: Body,
-    change: fn(Option<ReadAcl>) -> Change,
-) -> Answer {
-    app.manager.may(&asker.caller, path::id("secret", &id)?, CHANGE_SECRET).await?;
-    let change = change(said(&app, &headers, body).await?);
-    change_secret(app, asker, id, CHANGE_SECRET, change).await
-}
-
-pub(super) async fn put_secret(
-    State(app): State<Arc<App>>,
-    Extension(asker): Asking,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    change_said_secret((app, asker, id), headers, body, Change::Put).await
-}
-
-pub(super) async fn patch_secret(
-    State(app): State<Arc<App>>,
-    Extension(asker): Asking,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    change_said_secret((app, asker, id), headers, body, Change::Patch).await
-}
-
-pub(super) async fn delete_secret(
-    State(app): State<Arc<App>>,
-    Extension(asker): Asking,
-    Path(id): Path<String>,
-) -> Answer {
-    change_secret(app, asker, id, DELETE_SECRET, Change::Remove).await
-}
-
-pub(super) async fn of_container(
-    State(app): State<Arc<App>>,
-    Extension(asker): Asking,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Answer {
-    path::id("container", &id)?;
-    accept::json(&headers)?;
-    let found =
-        app.manager.document::<ContainerContent>(&asker.caller, CONTAINER, &id, READ_CONTAINER).await?;
-    Ok(shown(found.acl.as_ref()))
-}
-
-async fn change_container(
-    app: Arc<App>,
-    asker: Arc<Asker>,
-    id: String,
-    access: Access,
-    change: Change,
-) -> Answer {
-    carry_out(async move {
-        path::id("container", &id)?;
-        let edit = |document: &mut Document<ContainerContent>| {
-            document.acl = changed(document.acl.as_ref(), &change);
-            Ok(())
-        };
-        app.manager.edit_document(&asker.caller, CONTAINER, &id, access, edit).await?;
-        Ok(answer(&asker, "containers", &id, &change))
-    })
-    .await
-}
-
-async fn change_said_container(
-    (app, asker, id): (Arc<App>, Arc<Asker>, String),
-    headers: HeaderMap,
-    body: Body,
-    change: fn(Option<ReadAcl>) -> Change,
-) -> Answer {
-    path::id("container", &id)?;
-    app.manager.may_document::<ContainerContent>(&asker.caller, CONTAINER, &id, CHANGE_CONTAINER).await?;
-    let change = change(said(&app, &headers, body).await?);
-    change_container(app, asker, id, CHANGE_CONTAINER, change).await
-}
-
-pub(super) async fn put_container(
-    State(app): State<Arc<App>>,
-    Extension(asker): Asking,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    change_said_container((app, asker, id), headers, body, Change::Put).await
-}
-
-pub(super) async fn patch_container(
-    State(app): State<Arc<App>>,
-    Extension(asker): Asking,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    change_said_container((app, asker, id), headers, body, Change::Patch).await
-}
-
-pub(super) async fn delete_container(
-    State(app): State<Arc<App>>,
-    Extension(asker): Asking,
-    Path(id): Path<String>,
-) -> Answer {
-    change_container(app, asker, id, DELETE_CONTAINER, Change::Remove).await
 }

@@ -21,6 +21,7 @@ use crate::barbican::content::{self, ConsumersContent, MAX_CONSUMERS, SECRET_CON
 use crate::http::App;
 
 const READ: Access = Access { rule: "secret_consumers:get", action: Action::GetMetadata };
+pub(super) const ONE: Access = Access { rule: "consumer:get", action: Action::GetMetadata };
 const ADD: Access = Access { rule: "secret_consumers:post", action: Action::Update };
 const REMOVE: Access = Access { rule: "secret_consumers:delete", action: Action::Update };
 
@@ -66,6 +67,30 @@ fn shown(asker: &Asker, view: &SecretView, kept: &ConsumersContent) -> Response 
     super::private(axum::Json(secrets::with_consumers(asker, view, Some(&consumers))))
 }
 
+/// One entry. Since no list and no answer says the id of one, there is none to find; who may ask is asked all the same.
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    Extension(asker): Asking,
+    Path((id, consumer)): Path<(String, String)>,
+) -> Answer {
+    let id = path::id("secret", &id)?;
+    path::id("consumer", &consumer)?;
+    app.manager.secret(&asker.caller, id, ONE).await?;
+    Err(no_entry())
+}
+
+pub(super) fn no_entry() -> BarbicanError {
+    BarbicanError::not_found("Not Found. There is no consumer of this id.")
+}
+
+/// A consumer is removed by the project that added it, and by the one that has what it uses.
+pub(super) fn may_remove(asker: &Asker, added_by: Option<&str>, holder: &str) -> Result<(), Error> {
+    if [holder, added_by.unwrap_or(holder)].contains(&asker.project()) {
+        return Ok(());
+    }
+    Err(Error::Forbidden { reason: "the consumer was added by another project".to_owned() })
+}
+
 pub(super) async fn add(
     State(app): State<Arc<App>>,
     Extension(asker): Asking,
@@ -98,6 +123,7 @@ pub(super) async fn add(
                     service: named.service.clone(),
                     resource_type: named.resource_type.clone(),
                     resource_id: named.resource_id.clone(),
+                    project: Some(asker.project().to_owned()),
                     created: now,
                     updated: now,
                 });
@@ -119,16 +145,15 @@ pub(super) async fn remove(
     body: Body,
 ) -> Answer {
     let id = path::id("secret", &id)?;
-    app.manager.may(&asker.caller, id, REMOVE).await?;
+    let project = app.manager.may(&asker.caller, id, REMOVE).await?.metadata.project.clone();
     let named = SecretConsumer::read(object(&app, &headers, body, consumer::SCHEMA).await?)?;
     carry_out(async move {
         let edit = |found: Option<ConsumersContent>| {
             let mut found = found.unwrap_or_default();
-            let before = found.consumers.len();
-            found.consumers.retain(|kept| !same(kept, &named));
-            if found.consumers.len() == before {
-                return Err(Error::not_found("consumer"));
-            }
+            let place = found.consumers.iter().position(|kept| same(kept, &named));
+            let kept = place.map(|place| found.consumers.remove(place));
+            let kept = kept.ok_or_else(|| Error::not_found("consumer"))?;
+            may_remove(&asker, kept.project.as_deref(), &project)?;
             Ok(found)
         };
         let (view, document) =

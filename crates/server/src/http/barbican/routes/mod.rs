@@ -18,10 +18,10 @@ use std::future::Future;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{FromRequestParts as _, Request, State};
+use axum::extract::{FromRequestParts as _, RawQuery, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, any, get, post};
 use axum::{Extension, Json, Router};
 use chatelaine_core::manager::Access;
 use chatelaine_core::policy::Caller;
@@ -72,20 +72,12 @@ pub(crate) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
                 "DELETE, GET, POST, PUT",
             ),
         )
-        .route(
-            "/v1/secrets/{id}/acl",
-            node(
-                get(acls::of_secret)
-                    .put(acls::put_secret)
-                    .patch(acls::patch_secret)
-                    .delete(acls::delete_secret),
-                "DELETE, GET, PATCH, PUT",
-            ),
-        )
+        .route("/v1/secrets/{id}/acl", acl::<acls::OfSecret>())
         .route(
             "/v1/secrets/{id}/consumers",
             node(get(consumers::list).post(consumers::add).delete(consumers::remove), "DELETE, GET, POST"),
-        );
+        )
+        .route("/v1/secrets/{id}/consumers/{consumer}", node(get(consumers::show), "GET"));
     let containers = Router::new()
         .route("/v1/containers", node(get(containers::list).post(containers::create), "GET, POST"))
         .route("/v1/containers/{id}", node(get(containers::show).delete(containers::remove), "DELETE, GET"))
@@ -102,16 +94,8 @@ pub(crate) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
                 "DELETE, GET, POST",
             ),
         )
-        .route(
-            "/v1/containers/{id}/acl",
-            node(
-                get(acls::of_container)
-                    .put(acls::put_container)
-                    .patch(acls::patch_container)
-                    .delete(acls::delete_container),
-                "DELETE, GET, PATCH, PUT",
-            ),
-        );
+        .route("/v1/containers/{id}/consumers/{consumer}", node(get(containers::consumers::show), "GET"))
+        .route("/v1/containers/{id}/acl", acl::<acls::OfContainer>());
     let others = Router::new()
         .route(
             "/v1/orders",
@@ -133,7 +117,9 @@ pub(crate) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
             node(get(stores::transport_key).delete(stores::delete_transport_key), "DELETE, GET"),
         )
         .route("/v1/secret-stores", node(get(stores::list), "GET"))
-        .route("/v1/secret-stores/{*rest}", node(get(stores::list), "GET"));
+        .route("/v1/secret-stores/global-default", node(get(stores::global_default), "GET"))
+        .route("/v1/secret-stores/preferred", node(get(stores::preferred), "GET"))
+        .route("/v1/secret-stores/{*rest}", any(stores::none));
     Router::new()
         .route("/v1", node(get(describe), "GET"))
         .route("/v1/secrets", node(get(secrets::list).post(secrets::create), "GET, POST"))
@@ -144,9 +130,17 @@ pub(crate) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
         .merge(secret_parts)
         .merge(containers)
         .merge(others)
-        .route("/v1/{*rest}", axum::routing::any(nothing_here))
+        .route("/v1/{*rest}", any(nothing_here))
         .layer(middleware::from_fn_with_state(Arc::clone(app), enter))
-        .route("/", node(get(root), "GET"))
+        .route("/", node(get(root), "GET").layer(middleware::from_fn(stamp)))
+}
+
+/// The route of an access list.
+fn acl<L: acls::Listed>() -> MethodRouter<Arc<App>> {
+    node(
+        get(acls::show::<L>).put(acls::put::<L>).patch(acls::patch::<L>).delete(acls::remove::<L>),
+        "DELETE, GET, PATCH, PUT",
+    )
 }
 
 /// A route with its methods; HEAD is none of them, as on Barbican.
@@ -206,12 +200,33 @@ async fn enter(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     response
 }
 
-async fn root(State(app): State<Arc<App>>, request: Request) -> Response {
-    version::root(request.headers(), request.uri().query(), &app.base_of(request.headers()))
+/// The layer around the root, which needs no token: every answer says which microversion it has.
+async fn stamp(mut request: Request, next: Next) -> Response {
+    if request.method() == Method::OPTIONS {
+        return StatusCode::OK.into_response();
+    }
+    let version = match Microversion::read(request.headers()) {
+        Ok(version) => version,
+        Err(refusal) => return refusal.into_response(),
+    };
+    request.extensions_mut().insert(version);
+    let mut response = next.run(request).await;
+    version.stamp(response.headers_mut());
+    response
 }
 
-async fn describe(Extension(asker): Asking) -> Response {
-    Json(asker.version.document(&asker.base)).into_response()
+async fn root(
+    State(app): State<Arc<App>>,
+    Extension(version): Extension<Microversion>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
+    version::root(version, &headers, query.as_deref(), &app.base_of(&headers))
+}
+
+async fn describe(Extension(asker): Asking, headers: HeaderMap) -> Answer {
+    accept::json(&headers)?;
+    Ok(Json(asker.version.document(&asker.base)).into_response())
 }
 
 /// Runs a change to its end, whether or not the client waits for it.

@@ -211,10 +211,7 @@ async fn pair(new: &NewOrder, kind: KeyPairKind) -> Result<(OrderOutcome, Produc
         (container::PUBLIC_KEY, described(new, SecretType::Public, public, media())),
     ];
     if let Some(passphrase) = passphrase {
-        parts.push((
-            container::PASSPHRASE,
-            described(new, SecretType::Passphrase, passphrase, "text/plain".to_owned()),
-        ));
+        parts.push((container::PASSPHRASE, described(new, SecretType::Passphrase, passphrase, media())));
     }
     let mut product = Product::default();
     let mut content = ContainerContent::default();

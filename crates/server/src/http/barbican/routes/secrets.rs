@@ -143,7 +143,8 @@ pub(super) async fn create(
     let object = object(&app, &headers, body, secret::SCHEMA).await?;
     let now = SystemClock.now();
     let new = secret::NewSecret::read(object, now, app.options.barbican.max_payload_bytes)?;
-    if let Some(id) = &new.transport_key_id {
+    // Without a payload there is nothing it could have protected.
+    if let Some(id) = new.transport_key_id.as_ref().filter(|_| new.payload.is_some()) {
         return Err(super::stores::unknown_transport_key(id));
     }
     if new.transport_key_needed {

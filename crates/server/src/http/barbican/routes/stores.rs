@@ -9,11 +9,29 @@ use chatelaine_core::manager::Access;
 use http::HeaderMap;
 
 use super::super::error::shortened;
-use super::{Answer, Asking, BarbicanError, accept, allow};
+use super::{Answer, Asker, Asking, BarbicanError, accept, allow};
 use crate::http::App;
 
-/// As Barbican with one backend.
-pub(super) async fn list() -> BarbicanError {
+/// As Barbican with one backend: whoever may ask learns that there is nothing.
+async fn nothing(app: &App, asker: &Asker, rule: &'static str) -> Answer {
+    allow(app, asker, Access { rule, action: Action::List }).await?;
+    Err(none().await)
+}
+
+pub(super) async fn list(State(app): State<Arc<App>>, Extension(asker): Asking) -> Answer {
+    nothing(&app, &asker, "secretstores:get").await
+}
+
+pub(super) async fn global_default(State(app): State<Arc<App>>, Extension(asker): Asking) -> Answer {
+    nothing(&app, &asker, "secretstores:get_global_default").await
+}
+
+pub(super) async fn preferred(State(app): State<Arc<App>>, Extension(asker): Asking) -> Answer {
+    nothing(&app, &asker, "secretstores:get_preferred").await
+}
+
+/// For every method of what lies below.
+pub(super) async fn none() -> BarbicanError {
     BarbicanError::not_found("Not Found. This server has one secret store; there is nothing to choose.")
 }
 

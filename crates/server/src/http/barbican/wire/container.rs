@@ -86,7 +86,13 @@ impl Member {
     /// 400 naming what is wrong. Unknown keys are left alone.
     pub(crate) fn read(mut object: Object) -> Result<Self, BarbicanError> {
         let (name, reference) = Self::take(&mut object)?;
-        Ok(Self { name, secret: path::valid_id(last_segment(&reference)) })
+        let secret = path::valid_id(last_segment(&reference));
+        if secret.is_none() && !reference.contains('/') {
+            return Err(
+                object.wrong("secret_ref", "it must be the address of a secret, which ends with its id")
+            );
+        }
+        Ok(Self { name, secret })
     }
 }
 
@@ -134,14 +140,14 @@ impl NewContainer {
             if !ids.insert(id.to_owned()) {
                 return Err(wrong("a secret is in it twice".to_owned()));
             }
-            if name.as_ref().is_some_and(|name| !names.insert(name.clone())) {
-                return Err(wrong("a name is in it twice".to_owned()));
+            // No name at all is a name, too.
+            if !names.insert(name.clone()) {
+                return Err(wrong("two of its secrets have the same name or none".to_owned()));
             }
             members.push(Member { name, secret: path::valid_id(id) });
         }
         check_names(kind, &members)?;
-        // A name of nothing but blanks is none.
-        Ok(Self { name: name.filter(|name| !name.is_empty()), kind, members })
+        Ok(Self { name, kind, members })
     }
 }
 

@@ -85,18 +85,24 @@ fn shown(meta: &Object) -> Map<String, Value> {
     shown
 }
 
+/// The passphrase, which leaves the order under either of its names: `pass_phrase` is what python-barbicanclient says.
+/// Where both are there, the API's own counts.
 fn passphrase(meta: &mut Object) -> Result<Option<KeyMaterial>, BarbicanError> {
-    match meta.take("passphrase") {
-        None | Some(Json::Null) => Ok(None),
-        Some(Json::Text(text)) if text.is_empty() => Ok(None),
-        Some(Json::Text(text)) if text.len() <= MAXIMUM_PASSPHRASE => {
-            Ok(Some(KeyMaterial::copy_from(text.as_bytes())))
-        }
-        Some(_) => {
-            Err(meta
-                .wrong("passphrase", format!("it must be a string of at most {MAXIMUM_PASSPHRASE} bytes")))
+    let mut found = None;
+    for name in ["pass_phrase", "passphrase"] {
+        match meta.take(name) {
+            None | Some(Json::Null) => {}
+            Some(Json::Text(text)) if text.is_empty() => {}
+            Some(Json::Text(text)) if text.len() <= MAXIMUM_PASSPHRASE => {
+                found = Some(KeyMaterial::copy_from(text.as_bytes()));
+            }
+            Some(_) => {
+                let reason = format!("it must be a string of at most {MAXIMUM_PASSPHRASE} bytes");
+                return Err(meta.wrong(name, reason));
+            }
         }
     }
+    Ok(found)
 }
 
 impl NewOrder {

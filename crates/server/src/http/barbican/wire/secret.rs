@@ -82,8 +82,7 @@ impl Described {
             };
         let transport_key_id = object.text("transport_key_id", MAX_TEXT)?.as_ref().map(plain);
         Ok(Self {
-            // A name of nothing but blanks is none.
-            name: name.as_ref().map(plain).filter(|name| !name.is_empty()),
+            name: name.as_ref().map(plain),
             algorithm,
             mode,
             bit_length,

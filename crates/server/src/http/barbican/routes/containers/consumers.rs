@@ -13,6 +13,7 @@ use http::HeaderMap;
 
 use super::super::super::wire::consumer::{self, ConsumerEntry, ContainerConsumer};
 use super::super::super::wire::quota;
+use super::super::consumers::{ONE, may_remove, no_entry};
 use super::super::{Answer, Asking, accept, carry_out, object, path, quotas};
 use super::{Container, shown};
 use crate::barbican::content::{self, CONTAINER, MAX_CONSUMERS};
@@ -47,6 +48,18 @@ pub(in super::super::super) async fn list(
     Ok(asker.listing(("consumers", &place), page, false, (entries, total)))
 }
 
+/// One entry, as for secrets.
+pub(in super::super::super) async fn show(
+    State(app): State<Arc<App>>,
+    Extension(asker): Asking,
+    Path((id, consumer)): Path<(String, String)>,
+) -> Answer {
+    path::id("container", &id)?;
+    path::id("consumer", &consumer)?;
+    app.manager.document::<content::ContainerContent>(&asker.caller, CONTAINER, &id, ONE).await?;
+    Err(no_entry())
+}
+
 pub(in super::super::super) async fn add(
     State(app): State<Arc<App>>,
     Extension(asker): Asking,
@@ -76,6 +89,7 @@ pub(in super::super::super) async fn add(
                 found.content.consumers.push(content::ContainerConsumer {
                     name: named.name.clone(),
                     url: named.url.clone(),
+                    project: Some(asker.project().to_owned()),
                     created: now,
                     updated: now,
                 });
@@ -100,12 +114,11 @@ pub(in super::super::super) async fn remove(
     let named = ContainerConsumer::read(object(&app, &headers, body, consumer::SCHEMA).await?)?;
     carry_out(async move {
         let edit = |found: &mut Container| {
-            let before = found.content.consumers.len();
-            found.content.consumers.retain(|kept| !same(kept, &named));
-            if found.content.consumers.len() == before {
-                return Err(Error::not_found("consumer"));
-            }
-            Ok(())
+            let consumers = &mut found.content.consumers;
+            let place = consumers.iter().position(|kept| same(kept, &named));
+            let kept = place.map(|place| consumers.remove(place));
+            let kept = kept.ok_or_else(|| Error::not_found("consumer"))?;
+            may_remove(&asker, kept.project.as_deref(), &found.project)
         };
         let changed = app.manager.edit_document(&asker.caller, CONTAINER, &id, REMOVE, edit).await?;
         shown(&app, &asker, &changed).await

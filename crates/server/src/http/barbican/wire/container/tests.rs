@@ -20,7 +20,7 @@ fn refs(names: &[&str]) -> serde_json::Value {
 fn containers_are_read() {
     let id = SecretId::random();
     let body = json!({"type": "generic", "name": " n ", "x": 1, "secret_refs": [
-        {"secret_ref": href(id)}, {"name": null, "secret_ref": href(SecretId::random())},
+        {"secret_ref": href(id)}, {"name": "", "secret_ref": href(SecretId::random())},
         {"name": "a", "secret_ref": format!("{}/", href(SecretId::random()))},
         {"name": "b", "secret_ref": format!("{BASE}/v1/secrets/nonsense")}]});
     let container = read(&body).unwrap();
@@ -74,6 +74,7 @@ fn wrong_containers_are_refused() {
         json!({"type": "generic", "secret_refs": [{}]}),
         json!({"type": "generic", "secret_refs": [{"name": 1, "secret_ref": same}]}),
         json!({"type": "generic", "secret_refs": [{"name": "a", "secret_ref": same}, {"name": "b", "secret_ref": same}]}),
+        json!({"type": "generic", "secret_refs": [{"secret_ref": same}, {"name": null, "secret_ref": href(SecretId::random())}]}),
         one(json!("")),
         one(json!(null)),
         one(json!(SecretId::random().to_string())),
@@ -95,9 +96,10 @@ fn members_are_named_by_the_end_of_their_reference() {
         assert_eq!(read(json!({"secret_ref": reference})).unwrap(), Member { name: None, secret: Some(id) });
     }
     assert_eq!(
-        read(json!({"name": "n", "secret_ref": "x"})).unwrap(),
+        read(json!({"name": "n", "secret_ref": "/x"})).unwrap(),
         Member { name: Some("n".to_owned()), secret: None }
     );
+    assert_eq!(read(json!({"name": "n", "secret_ref": "x"})).unwrap_err().property(), Some("secret_ref"));
     assert_eq!(read(json!({"name": "n"})).unwrap_err().status(), 400);
     assert_eq!(read(json!({"secret_ref": " "})).unwrap_err().status(), 400);
 }

@@ -42,6 +42,15 @@ fn the_passphrase_is_taken_out() {
     assert_eq!(order.kind.as_str(), "asymmetric");
     assert_eq!(order.passphrase.as_ref().unwrap().expose(), b"SECRET");
     assert!(!order.meta.contains_key("passphrase") && !format!("{order:?}").contains("SECRET"));
+    let meta = json!({"algorithm": "rsa", "bit_length": 2048, "pass_phrase": "SECRET"});
+    let order = read(&json!({"type": "asymmetric", "meta": meta})).unwrap();
+    assert_eq!(order.passphrase.as_ref().unwrap().expose(), b"SECRET");
+    assert!(!order.meta.contains_key("pass_phrase"));
+    let meta =
+        json!({"algorithm": "rsa", "bit_length": 2048, "passphrase": "SECRET", "pass_phrase": "OTHER"});
+    let order = read(&json!({"type": "asymmetric", "meta": meta})).unwrap();
+    assert_eq!(order.passphrase.as_ref().unwrap().expose(), b"SECRET");
+    assert!(!order.meta.contains_key("passphrase") && !order.meta.contains_key("pass_phrase"));
     for empty in [json!(""), json!(null)] {
         let meta = json!({"algorithm": "rsa", "bit_length": 2048, "passphrase": empty});
         assert!(read(&json!({"type": "asymmetric", "meta": meta})).unwrap().passphrase.is_none());
@@ -79,6 +88,7 @@ fn wrong_orders_are_refused() {
         ("payload", json!(null)),
         ("passphrase", json!(1)),
         ("passphrase", json!("x".repeat(1025))),
+        ("pass_phrase", json!(1)),
     ] {
         let mut meta = meta.clone();
         meta[name] = value;
