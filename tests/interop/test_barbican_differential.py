@@ -3,10 +3,23 @@
 import pytest
 
 from barbican_cases import CHAPTERS
-from support.differential import Callers, Case, Side, run
+from support.chatelaine import Chatelaine
+from support.differential import Callers, Case, Side
+from support.judgement import run
 from support.keystone import Keystone
 
 CASES = [pytest.param(case, id=case.name) for cases in CHAPTERS.values() for case in cases]
+
+
+#: As Barbican comes: payloads of 20,000 bytes, and whoever is in front is believed what the client's scheme was.
+ALIKE = {'barbican': {'max_payload_bytes': 20_000}, 'server': {'trusted_proxies': ['127.0.0.1/32']}}
+
+
+@pytest.fixture(scope='module')
+def chatelaine(keystone, tmp_path_factory):
+    chatelaine = Chatelaine(tmp_path_factory.mktemp('chatelaine-alike'), keystone, ALIKE)
+    yield chatelaine
+    chatelaine.stop()
 
 
 @pytest.fixture(scope='module')

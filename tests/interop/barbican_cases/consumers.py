@@ -1,8 +1,8 @@
 """Consumers of secrets and of containers."""
 
-from support.differential import Case, Expected
+from support.differential import Case
 
-from .steps import MISSING, content, delete, get, new_container, new_secret, post, version
+from .steps import MISSING, content, delete, get, new_container, new_secret, post, put, version
 
 V11 = version('1.1')
 
@@ -15,15 +15,39 @@ def named(number: int = 1, **more) -> dict:
     return {'name': f'name-{number}', 'URL': f'http://example.org/{number}'} | more
 
 
-NO_LOCATION = Expected(200, '§2.9: no Location that leads nowhere', headers={'Location': None})
+LISTED = {'read': {'users': ['<user:alt_listed>']}}
+
+
+def by_strangers(new, place: str, consumer) -> list:
+    """Whoever an access list names may register and remove his own, and not those of others."""
+    return [
+        new,
+        put(f'{place}/acl', LISTED, 200),
+        post('/v1/secrets', {}, 403, caller='alt_listed'),
+        post(f'{place}/consumers', consumer(1), 200),
+        post(f'{place}/consumers', consumer(2), 200, caller='alt_listed'),
+        get(f'{place}/consumers', caller='alt_listed'),
+        delete(f'{place}/consumers', 404, consumer(3), caller='alt_listed'),
+        delete(f'{place}/consumers', 403, consumer(1), caller='alt_listed'),
+        # Registering it again does not make it his.
+        post(f'{place}/consumers', consumer(1), 200, caller='alt_listed'),
+        delete(f'{place}/consumers', 403, consumer(1), caller='alt_listed'),
+        delete(f'{place}/consumers', 200, consumer(2), caller='alt_listed'),
+        post(f'{place}/consumers', consumer(2), 200, caller='alt_listed'),
+        delete(f'{place}/consumers', 200, consumer(2)),
+        get(f'{place}/consumers'),
+    ]
+
 
 CASES = [
+    Case('secret-consumers-of-strangers', by_strangers(new_secret(), '<secret>', triple)),
+    Case('container-consumers-of-strangers', by_strangers(new_container(), '<container>', named)),
     Case(
         'secret-consumers',
         [
             new_secret(),
             get('<secret>/consumers'),
-            post('<secret>/consumers', triple(), 200, ours=NO_LOCATION),
+            post('<secret>/consumers', triple(), 200),
             get('<secret>/consumers'),
             get('<secret>', headers=V11),
             get('<secret>'),
@@ -37,7 +61,7 @@ CASES = [
         'secret-consumers-order-and-paging',
         [
             new_secret(),
-            *(post('<secret>/consumers', triple(number), 200, ours=NO_LOCATION) for number in (3, 1, 2, 1)),
+            *(post('<secret>/consumers', triple(number), 200) for number in (3, 1, 2, 1)),
             get('<secret>/consumers'),
             get('<secret>/consumers?limit=2'),
             get('<secret>/consumers?limit=2&offset=2'),
