@@ -12,7 +12,19 @@ from typing import Any
 import pytest
 
 from barbican_cases.others import NO_KEYS, UNKNOWN
-from barbican_cases.steps import MISSING, TEXT, accept, content, delete, get, new_container, new_secret, patch, post, put
+from barbican_cases.steps import (
+    MISSING,
+    TEXT,
+    accept,
+    content,
+    delete,
+    get,
+    new_container,
+    new_secret,
+    patch,
+    post,
+    put,
+)
 from support.chatelaine import Chatelaine
 from support.differential import Callers, Expected, Reply, Side, Step
 from support.judgement import differences, misses

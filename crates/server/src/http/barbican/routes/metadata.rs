@@ -147,14 +147,8 @@ pub(super) async fn add(
     };
     edit(app, Arc::clone(&asker), id, ADD, change).await?.map_err(|problem| refusal(&problem, &entry.key))?;
     let href = format!("{}/metadata/{}", asker.href("secrets", &id), entry.key);
-    let mut response = made(StatusCode::CREATED, Reference::Metadata(href.clone()), &href);
     // The answer shows the entry, its address is in the header alone.
-    let location = response.headers().clone();
-    response = private((StatusCode::CREATED, Json(&*entry)));
-    response
-        .headers_mut()
-        .extend(location.get(http::header::LOCATION).map(|value| (http::header::LOCATION, value.clone())));
-    Ok(response)
+    Ok(made(StatusCode::CREATED, &*entry, &href))
 }
 
 pub(super) async fn change(

@@ -282,8 +282,8 @@ fn private(answer: impl IntoResponse) -> Response {
 }
 
 /// 201 or 202 with the address of what was made.
-fn made(status: StatusCode, reference: super::wire::Reference, href: &str) -> Response {
-    let mut response = private((status, Json(reference)));
+fn made(status: StatusCode, shown: impl Serialize, href: &str) -> Response {
+    let mut response = private((status, Json(shown)));
     if let Ok(location) = HeaderValue::try_from(href) {
         response.headers_mut().insert(header::LOCATION, location);
     }
