@@ -20,6 +20,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("configuration", targets::server::configuration),
     ("envelope", targets::crypto::envelope),
     ("envelope_change", targets::crypto::envelope_change),
+    ("fernet", targets::crypto::fernet),
     ("identities", targets::server::identities),
     ("if_match", targets::server::if_match),
     ("json_body", targets::server::json_body),

@@ -21,7 +21,7 @@ struct Need {
 }
 
 /// uwsgi comes as source and is built against the Python that runs it; the rest are wheels.
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 7] = [
     Need { package: "gcc", probe: &["gcc", "--version"] },
     Need { package: "python3-venv", probe: &["python3", "-c", "import ensurepip, venv"] },
     Need {
@@ -35,6 +35,9 @@ const NEEDS: [Need; 5] = [
     Need { package: "util-linux", probe: &["setpriv", "--version"] },
     // For systemd-analyze; nothing is run by systemd.
     Need { package: "systemd", probe: &["systemd-analyze", "--version"] },
+    // Databases a Barbican may have: the tests start servers of their own.
+    Need { package: "mariadb-server", probe: &["mariadbd", "--version"] },
+    Need { package: "postgresql", probe: &["sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb"] },
 ];
 
 /// Prepares everything and runs pytest: all of `tests/interop`, or what `arguments` say.

@@ -17,6 +17,7 @@ use crate::id::{SecretId, Version};
 pub enum Action {
     Authenticate,
     Create,
+    Import,
     Get,
     GetMetadata,
     List,
@@ -38,6 +39,7 @@ impl Action {
         match self {
             Self::Authenticate => "authenticate",
             Self::Create => "create",
+            Self::Import => "create/import",
             Self::Get => "read/key_material",
             Self::GetMetadata => "read/metadata",
             Self::List => "read/list",
@@ -59,6 +61,7 @@ impl Action {
         [
             Self::Authenticate,
             Self::Create,
+            Self::Import,
             Self::Get,
             Self::GetMetadata,
             Self::List,

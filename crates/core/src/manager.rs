@@ -8,6 +8,7 @@ mod acl;
 mod attached;
 mod deletion;
 mod documents;
+mod import;
 mod keys;
 mod listing;
 mod operator;
@@ -40,6 +41,7 @@ use crate::store::{Change, Kind, Record, Store, StoreError};
 
 pub use acl::MAX_ACL_USERS;
 pub use documents::{DocumentFilter, NewDocument};
+pub use import::{Existing, ImportedDocument, ImportedSecret, Standing};
 pub use keys::NewKey;
 pub use listing::{KeyFilter, KeyList};
 pub use operator::OperatorFilter;

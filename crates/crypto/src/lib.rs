@@ -1,9 +1,9 @@
 //! Key material and every cryptographic primitive of Chatelaine.
 //!
 //! Owns: secret memory ([`material`]), the record cipher ([`aead`]), key derivation ([`kdf`]), message
-//! authentication ([`mac`]), key wrapping ([`wrap`]), the wrapped-key format of agents ([`envelope`]), the registry
-//! of algorithms ([`algorithms`]), key generation ([`generate`](mod@generate)), key pairs as PEM ([`keypair`]) and the
-//! random generator ([`random`]).
+//! authentication ([`mac`]), key wrapping ([`wrap`]), opening of Fernet tokens ([`fernet`]), the wrapped-key format of
+//! agents ([`envelope`]), the registry of algorithms ([`algorithms`]), key generation ([`generate`](mod@generate)), key
+//! pairs as PEM ([`keypair`]) and the random generator ([`random`]).
 //!
 //! Invariants: secret bytes live in [`KeyMaterial`], which is wiped on drop and kept out of swap and core dumps where
 //! the system allows it; no function performs I/O (beyond the operating system's random generator), reads a clock or
@@ -15,6 +15,7 @@ pub mod aead;
 pub mod algorithms;
 pub mod envelope;
 pub mod error;
+pub mod fernet;
 pub mod generate;
 pub mod kdf;
 pub mod keypair;
@@ -30,6 +31,7 @@ pub use aead::{RECORD_OVERHEAD, RecordCipher};
 pub use algorithms::{Acceleration, Algorithm, DataCipher, Unit, acceleration};
 pub use envelope::{Envelope, KeySpec, LockKind};
 pub use error::CryptoError;
+pub use fernet::FernetKey;
 pub use generate::{Generated, generate};
 pub use kdf::{derive, hkdf_sha256};
 pub use keypair::{KeyPairKind, PemKeyPair, key_pair};

@@ -4,6 +4,8 @@
 //! here passes the conformance suite of `chatelaine_core::testkit`. It refuses addresses it does not know, and
 //! never repeats an address in a message, since one may carry a password.
 
+#[cfg(feature = "barbican")]
+pub mod barbican;
 pub mod embedded;
 
 use std::path::PathBuf;

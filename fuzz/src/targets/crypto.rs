@@ -1,7 +1,8 @@
-//! The wrapped-key format.
+//! The wrapped-key format, and the tokens of Barbican's software backend.
 
-use chatelaine_crypto::KeyMaterial;
 use chatelaine_crypto::envelope::{Envelope, KeySpec, LockKind, MasterKey, ScopeKey};
+use chatelaine_crypto::fernet::KEY_TEXT_LENGTH;
+use chatelaine_crypto::{FernetKey, KeyMaterial};
 
 use super::choices;
 
@@ -65,4 +66,14 @@ pub(crate) fn envelope_change(input: &[u8]) {
             "a changed envelope"
         );
     }
+}
+
+/// A key, then a token: what opens is shorter than its token, and opens no more when the token is one byte shorter.
+pub(crate) fn fernet(input: &[u8]) {
+    let Some((key, token)) = input.split_first_chunk::<KEY_TEXT_LENGTH>() else { return };
+    let Ok(key) = FernetKey::parse(key) else { return };
+    let Ok(plain) = key.open(token) else { return };
+    assert!(plain.len() < token.len());
+    let cut = token.split_last().map_or(&[][..], |(_, rest)| rest);
+    assert!(key.open(cut).is_err());
 }

@@ -8,6 +8,7 @@ import base64
 import pathlib
 import secrets
 import sys
+from collections.abc import Sequence
 
 from .keystone import BIN, REGION, Keystone
 from .servers import Server, free_port
@@ -21,7 +22,7 @@ host_href =
 db_auto_create = true
 log_dir =
 [database]
-connection = sqlite:///{state}/barbican.db
+connection = {connection}
 sqlite_synchronous = false
 [keystone_authtoken]
 www_authenticate_uri = {auth_url}
@@ -47,7 +48,7 @@ enable_multiple_secret_stores = false
 namespace = barbican.crypto.plugin
 enabled_crypto_plugins = simple_crypto
 [simple_crypto_plugin]
-kek = {kek}
+{keks}
 """
 
 #: The pipelines Barbican ships, less what needs files of the system.
@@ -97,13 +98,25 @@ paste.filter_factory = oslo_middleware:HTTPProxyToWSGI.factory
 """
 
 
+def new_kek() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
 class Barbican:
     """A server in a state folder of its own, which trusts a Keystone.
 
     `new_defaults` chooses between Barbican's two rule sets: the secure one, and the legacy one that it starts with.
+    `connection` names another database than one of its own, `keks` its key-encryption keys, the active one first.
     """
 
-    def __init__(self, state: pathlib.Path, keystone: Keystone, new_defaults: bool = True):
+    def __init__(
+        self,
+        state: pathlib.Path,
+        keystone: Keystone,
+        new_defaults: bool = True,
+        connection: str | None = None,
+        keks: Sequence[str] = (),
+    ):
         self.keystone = keystone
         port = free_port()
         self.url = f'http://127.0.0.1:{port}'
@@ -121,7 +134,8 @@ class Barbican:
                 password=user.password,
                 region=REGION,
                 new_defaults=str(new_defaults).lower(),
-                kek=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+                connection=connection or f'sqlite:///{state}/barbican.db',
+                keks='\n'.join(f'kek = {kek}' for kek in keks or [new_kek()]),
             )
         )
         pipelines = folder / 'barbican-api-paste.ini'

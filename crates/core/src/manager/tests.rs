@@ -1,5 +1,6 @@
 mod check;
 mod deletion;
+mod import;
 mod listing;
 mod secrets;
 mod update;

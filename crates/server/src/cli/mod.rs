@@ -84,6 +84,8 @@ enum Command {
     Reap(operate::reap::Arguments),
     /// Check the store, copy it, or put a copy in its place
     Store(operate::store::Arguments),
+    /// Take over what another key manager holds
+    Import(operate::import::Arguments),
     /// Check, show or explain the configuration
     Config(operate::config::Arguments),
     /// List, add and remove static identities
@@ -108,6 +110,7 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> u8 {
         Command::Audit(arguments) => operate::audit::run(arguments, &global, terminal).await,
         Command::Reap(_) => operate::reap::run(&global, terminal).await,
         Command::Store(arguments) => operate::store::run(arguments, &global, terminal).await,
+        Command::Import(arguments) => operate::import::run(arguments, &global, terminal).await,
         Command::Config(arguments) => operate::config::run(&arguments, &global, terminal),
         Command::Identity(arguments) => operate::identity::run(arguments, &global, terminal),
         Command::Doctor(_) => operate::doctor::run(&global, terminal).await,

@@ -1,6 +1,7 @@
 //! The commands end to end: arguments in, a real connection to a small key manager, output and exit code out.
 
 mod fake;
+mod import;
 mod keys;
 mod operate;
 mod policy;

@@ -82,7 +82,7 @@ pub(super) fn read(path: &Path, limit: usize) -> Result<Option<Content>, Identit
 }
 
 /// Reads a password or secret: the file's text less one line end.
-pub(super) fn read_secret(setting: &'static str, path: &Path) -> Result<SecretText, IdentityError> {
+pub(crate) fn read_secret(setting: &'static str, path: &Path) -> Result<SecretText, IdentityError> {
     let content = read(path, SECRET_LIMIT)?.ok_or_else(|| {
         IdentityError::setting(
             setting,

@@ -28,6 +28,7 @@ use chatelaine_core::policy::{Caller, Identity};
 
 pub use config::{IdentityConfig, IdentityKind, KeystoneSettings, LONGEST_CACHE, StaticSettings};
 pub use error::IdentityError;
+pub(crate) use files::read_secret;
 pub use fixed::edit::{ListedIdentity, NewIdentity, Removed, TOKEN_PREFIX, add, list, remove};
 pub use fixed::first_start::{CLOUDS_FILE, FirstStart};
 

@@ -1,13 +1,14 @@
 //! The commands of operators: they work on the configuration and the data folder of this machine.
 //!
-//! Invariant: none of them needs the server to be stopped, but `store restore`, which refuses to work while it runs; what
-//! only the running server can do is asked of it over its control socket.
+//! Invariant: none of them needs the server to be stopped, but `store restore` and `import`, which refuse to work while it
+//! runs; what only the running server can do is asked of it over its control socket.
 
 pub(super) mod audit;
 pub(super) mod config;
 mod control;
 pub(super) mod doctor;
 pub(super) mod identity;
+pub(super) mod import;
 mod reading;
 pub(super) mod reap;
 mod restore;
