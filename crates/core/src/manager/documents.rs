@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::projects::Condition;
+use super::projects::{Condition, PAGE};
 use super::secrets::{Access, NewSecret, object_target, project_of};
 use super::{ATTEMPTS, Actor, Manager};
 use crate::audit::{Action, Durability, Event, Written};
@@ -16,7 +16,10 @@ use crate::id::{SecretId, Version};
 use crate::policy::Caller;
 use crate::record::{self, SealedUnder};
 use crate::secret::SecretView;
-use crate::store::{Change, Query, Record};
+use crate::store::{Change, MAX_BODY, Query, Record};
+
+/// Largest content of a document, in bytes; beside it there is room for the seal.
+const MAX_CONTENT: usize = MAX_BODY - 1024;
 
 /// A document to be stored; project and owner are the caller's, unless `project` says otherwise.
 #[derive(Debug)]
@@ -257,6 +260,7 @@ impl Manager {
         let query = Query {
             project: project.map(str::to_owned),
             class: filter.class.map(str::to_owned),
+            limit: PAGE,
             ..Query::of(kind.kind())
         };
         let counted = match filter.matches {
@@ -309,7 +313,8 @@ impl Manager {
     ) -> Result<usize> {
         let (mut sum, mut after) = (0_usize, None);
         loop {
-            let query = Query { project: Some(project.to_owned()), after, ..Query::of(kind.kind()) };
+            let query =
+                Query { project: Some(project.to_owned()), after, limit: PAGE, ..Query::of(kind.kind()) };
             let records = self.store.list(&query).await?;
             let Some(last) = records.last() else { return Ok(sum) };
             after = Some(last.position());
@@ -371,6 +376,9 @@ impl Manager {
         document: &Document<T>,
     ) -> Result<Record> {
         let (mut record, body) = document.encode(kind.kind())?;
+        if body.len() > MAX_CONTENT {
+            return Err(Error::invalid(kind.name, "it would be larger than can be stored: make it smaller"));
+        }
         let key = self.keyring.current(&*self.store, &*self.clock, &document.project).await?;
         record::seal(&mut record, &SealedUnder::ScopeKey(key.version), &key.cipher, &body)?;
         Ok(record)

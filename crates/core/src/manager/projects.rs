@@ -16,7 +16,7 @@ use crate::secret::{Origin, SecretView};
 use crate::store::{Kind, Query};
 
 /// How many records are read from the store at once; each comes with its payload.
-const PAGE: NonZeroUsize = NonZeroUsize::new(100).unwrap();
+pub(super) const PAGE: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 
 /// A condition.
 pub type Condition<'a, T> = &'a (dyn Fn(&T) -> bool + Send + Sync);
@@ -145,7 +145,8 @@ impl Manager {
         }
     }
 
-    /// What is known of a secret, for the server's own use: whether a container's secret is still there.
+    /// What is known of a secret that is not deleted, for the server's own use: whether a container's secret is still
+    /// there. It may have expired.
     ///
     /// # Errors
     /// Those of the store.
@@ -157,8 +158,7 @@ impl Manager {
                 None => None,
             },
         };
-        let now = self.clock.now();
-        Ok(view.filter(|view| view.metadata.deletion.is_none() && !view.is_expired(now)))
+        Ok(view.filter(|view| view.metadata.deletion.is_none()))
     }
 }
 

@@ -117,6 +117,7 @@ pub(super) fn secret(mut row: SecretRow, now: Timestamp) -> Result<Sealed, Omiss
                 service: consumer.service,
                 resource_type: consumer.resource_type,
                 resource_id: consumer.resource_id,
+                project: None,
                 created: consumer.created,
                 updated: consumer.updated,
             })
@@ -208,6 +209,7 @@ pub(super) fn container(mut row: ContainerRow) -> Result<ImportedDocument, Omiss
             .map(|consumer| ContainerConsumer {
                 name: consumer.name,
                 url: consumer.url,
+                project: None,
                 created: consumer.created,
                 updated: consumer.updated,
             })

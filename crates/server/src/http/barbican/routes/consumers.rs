@@ -15,7 +15,6 @@ use chatelaine_core::secret::SecretView;
 use http::HeaderMap;
 
 use super::super::wire::consumer::{self, ConsumerEntry, SecretConsumer};
-use super::super::wire::quota;
 use super::{Answer, Asker, Asking, BarbicanError, accept, carry_out, object, path, quotas, secrets};
 use crate::barbican::content::{self, ConsumersContent, MAX_CONSUMERS, SECRET_CONSUMERS};
 use crate::http::App;
@@ -103,12 +102,9 @@ pub(super) async fn add(
     let named = SecretConsumer::read(object(&app, &headers, body, consumer::SCHEMA).await?)?;
     carry_out(async move {
         let project = view.metadata.project.clone();
-        let _turn = quotas::turn(&app, &project).await;
         let known = content_of(&app, id).await?.consumers.iter().any(|kept| same(kept, &named));
-        let quotas = quotas::in_force(&app, &project).await?;
-        if !known && quotas.consumers.is_some_and(|quota| quota >= 0) {
-            quota::room("consumers", quotas.consumers, quotas::count_consumers(&app, &project).await?)?;
-        }
+        let _turn =
+            if known { None } else { quotas::room(&app, &project, quotas::Counted::Consumers).await? };
         let edit = |found: Option<ConsumersContent>| {
             let mut found = found.unwrap_or_default();
             let now = SystemClock.now();

@@ -18,7 +18,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::super::filter::OrderFilter;
 use super::super::wire::order::{self, Failure, NewOrder, OrderDocument, Outcome, Plan, Shown};
-use super::super::wire::{Reference, container, quota};
+use super::super::wire::{Reference, container};
 use super::{
     Answer, Asker, Asking, BarbicanError, accept, allow, carry_out, containers, made, object, private, quotas,
 };
@@ -134,15 +134,11 @@ pub(super) async fn create(
 }
 
 async fn carry_out_order(app: &App, asker: &Asker, new: NewOrder) -> Result<Response, BarbicanError> {
-    let _turn = quotas::turn(app, asker.project()).await;
-    let quotas = quotas::in_force(app, asker.project()).await?;
-    if quotas.orders.is_some_and(|quota| quota >= 0) {
-        quota::room("orders", quotas.orders, app.manager.count_documents(ORDER, asker.project()).await?)?;
-    }
+    let _turn = quotas::room(app, asker.project(), quotas::Counted::Orders).await?;
     let (outcome, product) = match new.plan() {
         Err(Failure { code, reason }) => (OrderOutcome::Failed { code, reason }, Product::default()),
         Ok(Plan::Key { bits }) => key(&new, bits)?,
-        Ok(Plan::Pair(kind)) => pair(&new, kind).await?,
+        Ok(Plan::Pair(kind)) => pair(app, &new, kind).await?,
     };
     let id = SecretId::random();
     let content = OrderContent { meta: new.meta, outcome };
@@ -194,9 +190,14 @@ fn key(new: &NewOrder, bits: u32) -> Result<(OrderOutcome, Product), BarbicanErr
     Ok((OrderOutcome::Secret(id), product))
 }
 
-async fn pair(new: &NewOrder, kind: KeyPairKind) -> Result<(OrderOutcome, Product), BarbicanError> {
+async fn pair(
+    app: &App,
+    new: &NewOrder,
+    kind: KeyPairKind,
+) -> Result<(OrderOutcome, Product), BarbicanError> {
     let passphrase = new.passphrase.as_ref().map(|text| KeyMaterial::copy_from(text.expose()));
-    // Large RSA keys take seconds: not on a thread that others' requests wait for.
+    // Large RSA keys take seconds: few at a time, and not on a thread that others' requests wait for.
+    let _place = app.turns.pairs.acquire().await.map_err(|error| Error::Internal(error.to_string()))?;
     let (pair, passphrase) = tokio::task::spawn_blocking(move || {
         let pair = keypair::key_pair(kind, passphrase.as_ref());
         pair.map(|pair| (pair, passphrase))

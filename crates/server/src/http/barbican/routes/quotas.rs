@@ -14,7 +14,7 @@ use http::{HeaderMap, StatusCode};
 use super::super::wire::quota::{self, EffectiveDocument, ProjectDocument, ProjectEntry, Quotas};
 use super::{Answer, Asking, BarbicanError, accept, allow, carry_out, object, private};
 use crate::barbican::content::{
-    CONTAINER, ConsumersContent, ContainerContent, PROJECT_QUOTA, QuotaContent, SECRET_CONSUMERS,
+    CONTAINER, ConsumersContent, ContainerContent, ORDER, PROJECT_QUOTA, QuotaContent, SECRET_CONSUMERS,
 };
 use crate::http::App;
 
@@ -50,13 +50,54 @@ impl From<Quotas> for QuotaContent {
     }
 }
 
-/// Counting and creating in a project is one thing at a time, or two requests would both see the last free place.
-pub(super) async fn turn(app: &App, project: &str) -> tokio::sync::OwnedMutexGuard<()> {
-    app.turns.of(project).lock_owned().await
+/// What a quota counts.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Counted {
+    Secrets,
+    Orders,
+    Containers,
+    Consumers,
+}
+
+/// Makes sure that a project may have one more. Where that has to be counted, counting and creating is one thing at a
+/// time, or two requests would both see the last free place: the turn is held until what is returned is dropped.
+pub(super) async fn room(
+    app: &App,
+    project: &str,
+    of: Counted,
+) -> Result<Option<tokio::sync::OwnedMutexGuard<()>>, BarbicanError> {
+    if of.quota(in_force(app, project).await?).is_none_or(|quota| quota < 0) {
+        return Ok(None);
+    }
+    let turn = app.turns.of(project).lock_owned().await;
+    // It may have been changed while others had their turn.
+    let quota = of.quota(in_force(app, project).await?);
+    let (name, count) = match of {
+        Counted::Secrets => {
+            let count = app.manager.count_secrets(project).await?;
+            ("secrets", u64::try_from(count).unwrap_or(u64::MAX))
+        }
+        Counted::Orders => ("orders", app.manager.count_documents(ORDER, project).await?),
+        Counted::Containers => ("containers", app.manager.count_documents(CONTAINER, project).await?),
+        Counted::Consumers => ("consumers", count_consumers(app, project).await?),
+    };
+    quota::room(name, quota, count)?;
+    Ok(Some(turn))
+}
+
+impl Counted {
+    const fn quota(self, quotas: Quotas) -> Option<i64> {
+        match self {
+            Self::Secrets => quotas.secrets,
+            Self::Orders => quotas.orders,
+            Self::Containers => quotas.containers,
+            Self::Consumers => quotas.consumers,
+        }
+    }
 }
 
 /// What counts for a project: its own quotas over the configured ones.
-pub(super) async fn in_force(app: &App, project: &str) -> Result<Quotas, BarbicanError> {
+async fn in_force(app: &App, project: &str) -> Result<Quotas, BarbicanError> {
     let own = app.manager.peek_document::<QuotaContent>(PROJECT_QUOTA, project).await?;
     let defaults = &app.options.barbican.quotas;
     let defaults = Quotas {
@@ -70,7 +111,7 @@ pub(super) async fn in_force(app: &App, project: &str) -> Result<Quotas, Barbica
 }
 
 /// The consumers of all secrets and containers of a project.
-pub(super) async fn count_consumers(app: &App, project: &str) -> Result<u64, BarbicanError> {
+async fn count_consumers(app: &App, project: &str) -> Result<u64, BarbicanError> {
     let of_secrets = |of: &Document<ConsumersContent>| of.content.consumers.len();
     let of_containers = |of: &Document<ContainerContent>| of.content.consumers.len();
     let secrets = app.manager.sum_documents(SECRET_CONSUMERS, project, of_secrets).await?;

@@ -17,9 +17,9 @@ use chatelaine_core::secret::{SecretType, SecretView};
 use http::{HeaderMap, StatusCode};
 
 use super::super::filter::{SecretEntry, SecretFilter as Filter};
+use super::super::wire::Reference;
 use super::super::wire::consumer::SecretConsumer;
 use super::super::wire::secret::{self, SecretDocument, Shown};
-use super::super::wire::{Reference, quota};
 use super::{
     Answer, Asker, Asking, BarbicanError, accept, allow, carry_out, made, object, path, payloads, private,
     quotas,
@@ -165,12 +165,7 @@ pub(super) async fn create(
         expires_at: new.expiration,
     };
     carry_out(async move {
-        let _turn = quotas::turn(&app, asker.project()).await;
-        let quotas = quotas::in_force(&app, asker.project()).await?;
-        if quotas.secrets.is_some_and(|quota| quota >= 0) {
-            let count = app.manager.count_secrets(asker.project()).await?;
-            quota::room("secrets", quotas.secrets, u64::try_from(count).unwrap_or(u64::MAX))?;
-        }
+        let _turn = quotas::room(&app, asker.project(), quotas::Counted::Secrets).await?;
         let view = app.manager.create_secret(&asker.caller, new).await?;
         let href = asker.href("secrets", &view.id);
         Ok(made(StatusCode::CREATED, Reference::Secret(href.clone()), &href))

@@ -12,7 +12,6 @@ use chatelaine_core::manager::Access;
 use http::HeaderMap;
 
 use super::super::super::wire::consumer::{self, ConsumerEntry, ContainerConsumer};
-use super::super::super::wire::quota;
 use super::super::consumers::{ONE, may_remove, no_entry};
 use super::super::{Answer, Asking, accept, carry_out, object, path, quotas};
 use super::{Container, shown};
@@ -71,12 +70,9 @@ pub(in super::super::super) async fn add(
     let found: Container = app.manager.may_document(&asker.caller, CONTAINER, &id, ADD).await?;
     let named = ContainerConsumer::read(object(&app, &headers, body, consumer::SCHEMA).await?)?;
     carry_out(async move {
-        let _turn = quotas::turn(&app, &found.project).await;
         let known = found.content.consumers.iter().any(|kept| same(kept, &named));
-        let quotas = quotas::in_force(&app, &found.project).await?;
-        if !known && quotas.consumers.is_some_and(|quota| quota >= 0) {
-            quota::room("consumers", quotas.consumers, quotas::count_consumers(&app, &found.project).await?)?;
-        }
+        let _turn =
+            if known { None } else { quotas::room(&app, &found.project, quotas::Counted::Consumers).await? };
         let edit = |found: &mut Container| {
             let now = SystemClock.now();
             if let Some(kept) = found.content.consumers.iter_mut().find(|kept| same(kept, &named)) {

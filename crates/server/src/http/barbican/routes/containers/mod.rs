@@ -17,9 +17,9 @@ use chatelaine_core::secret::Origin;
 use http::{HeaderMap, StatusCode};
 
 use super::super::filter::ContainerFilter;
+use super::super::wire::Reference;
 use super::super::wire::consumer::ContainerConsumer;
 use super::super::wire::container::{self, ContainerDocument, Member, NewContainer, Shown};
-use super::super::wire::{Reference, quota};
 use super::{
     Answer, Asker, Asking, BarbicanError, accept, allow, carry_out, made, object, path, private, quotas,
 };
@@ -98,7 +98,7 @@ pub(in super::super) async fn list(
 async fn usable(app: &App, asker: &Asker, id: Option<SecretId>) -> Result<Option<SecretId>, BarbicanError> {
     let Some(id) = id else { return Ok(None) };
     let view = app.manager.glance(asker.project(), id).await?;
-    let usable = view.is_some_and(|view| {
+    let usable = view.filter(|view| !view.is_expired(app.manager.now())).is_some_and(|view| {
         let metadata = &view.metadata;
         let own = metadata.origin == Origin::Barbican || metadata.owner == asker.caller.identity().user_id;
         metadata.project == asker.project() && own
@@ -128,12 +128,7 @@ pub(in super::super) async fn create(
         return Err(too_many());
     }
     carry_out(async move {
-        let _turn = quotas::turn(&app, asker.project()).await;
-        let quotas = quotas::in_force(&app, asker.project()).await?;
-        if quotas.containers.is_some_and(|quota| quota >= 0) {
-            let count = app.manager.count_documents(CONTAINER, asker.project()).await?;
-            quota::room("containers", quotas.containers, count)?;
-        }
+        let _turn = quotas::room(&app, asker.project(), quotas::Counted::Containers).await?;
         let content = ContainerContent {
             secret_refs: members(&app, &asker, &new.members).await?,
             ..Default::default()
