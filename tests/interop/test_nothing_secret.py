@@ -174,6 +174,81 @@ def test_nothing_secret_is_written_down(keystone, own_chatelaine, log_format, tm
     look(canaries, files, answers)
 
 
+def wrong_payloads(member: Keys, secret: bytes) -> list[requests.Response]:
+    """Requests of Barbican's interface that are refused, with a payload where payloads and passphrases stand."""
+    text, binary = secret.hex(), encoded(secret)
+    octets = {'payload_content_type': 'application/octet-stream', 'payload_content_encoding': 'base64'}
+    plain = {'payload_content_type': 'text/plain'}
+    pair = {'algorithm': 'rsa', 'bit_length': 2048}
+    bodies = [
+        {'payload': text},
+        {'payload': [text]} | plain,
+        {'payload': {text: text}} | plain,
+        {'payload': text * 2000} | plain,
+        {'payload': binary[:-1]} | octets,
+        {'payload': binary, 'payload_content_type': 'application/octet-stream'},
+        {'payload': text, 'payload_content_type': 'text/html'},
+        {'payload': text, 'bit_length': 'many'} | plain,
+        {'payload': text, 'expiration': '1999-01-01'} | plain,
+        {'payload': text, 'transport_key_id': 'none'} | plain,
+    ]
+    answers = [member.call('POST', '/v1/secrets', body) for body in bodies]
+    for meta in [
+        pair | {'passphrase': [text]},
+        pair | {'passphrase': text * 40},
+        pair | {'passphrase': text, 'bit_length': 2047},
+        pair | {'passphrase': text, 'payload': text},
+    ]:
+        answers.append(member.call('POST', '/v1/orders', {'type': 'asymmetric', 'meta': meta}))
+    return answers
+
+
+@pytest.mark.parametrize('log_format', ['text', 'json'])
+def test_nothing_secret_of_barbican_is_written_down(keystone, own_chatelaine, log_format):
+    """Payloads and passphrases that come by Barbican's interface (T-PAYLOAD-SEEN, T-ORDER-PASSPHRASE)."""
+    chatelaine = own_chatelaine({'log': {'level': EVERYTHING, 'requests': True, 'format': log_format}})
+    token = keystone.token('demo', 'demo')
+    member = Keys(chatelaine.url, token)
+    planted = {name: random_key() for name in ['text', 'binary', 'later', 'late', 'passphrase', 'refused']}
+    payloads = {name: key.hex() for name, key in planted.items()}
+    text_type, octets = {'Content-Type': 'text/plain'}, {'Content-Type': 'application/octet-stream'}
+    raw = {'X-Auth-Token': token.value}
+
+    def made(path: str, body: dict, status: int = 201) -> dict:
+        answer = member.call('POST', path, body)
+        answers.append(answer)
+        return expect(answer, status)
+
+    answers: list[requests.Response] = []
+    texts = made('/v1/secrets', {'payload': payloads['text'], 'payload_content_type': 'text/plain'})['secret_ref']
+    kept = encoded(planted['binary'])
+    binary = {'payload': kept, 'payload_content_type': 'application/octet-stream', 'payload_content_encoding': 'base64'}
+    made('/v1/secrets', binary)
+    for name, headers in [('later', text_type), ('late', octets)]:
+        reference = made('/v1/secrets', {'name': name})['secret_ref']
+        data = payloads[name].encode() if headers is text_type else planted[name]
+        for status in [204, 409]:
+            answers.append(requests.put(reference, data=data, headers=raw | headers, timeout=30))
+            assert answers[-1].status_code == status
+    meta = {'algorithm': 'ec', 'bit_length': 256, 'passphrase': payloads['passphrase']}
+    order = made('/v1/orders', {'type': 'asymmetric', 'meta': meta}, 202)['order_ref']
+    answers.append(member.call('GET', order))
+    assert expect(answers[-1], 200)['status'] == 'ACTIVE'
+    wrong = wrong_payloads(member, planted['refused'])
+    assert [answer.status_code // 100 for answer in wrong] == [4] * len(wrong)
+    released = requests.get(f'{texts}/payload', headers=raw | {'Accept': 'text/plain'}, timeout=30)
+    assert released.text == payloads['text']
+    answers += [requests.get(texts, headers=raw, timeout=30), member.call('GET', '/v1/secrets')]
+    answers.append(requests.delete(texts, headers=raw, timeout=30))
+    # As they were sent, too: words of hexadecimal digits.
+    words = {f'{name} as text': text.encode() for name, text in payloads.items()}
+    canaries = Canaries(planted | words | {'token': token.value.encode()})
+    look(canaries, chatelaine.files(), answers + wrong)
+    log = chatelaine.server.log_text()
+    assert released.headers[REQUEST_ID] in log and 'hyper_util' in log
+    assert canaries.found_in(released.content)
+
+
 @pytest.mark.parametrize('log_format', ['text', 'json'])
 def test_nothing_secret_of_http2_and_tls_is_written_down(tmp_path, log_format):
     """The libraries of TLS and HTTP/2 log much more than the server does."""

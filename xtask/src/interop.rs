@@ -21,7 +21,7 @@ struct Need {
 }
 
 /// uwsgi comes as source and is built against the Python that runs it; the rest are wheels.
-const NEEDS: [Need; 7] = [
+const NEEDS: [Need; 8] = [
     Need { package: "gcc", probe: &["gcc", "--version"] },
     Need { package: "python3-venv", probe: &["python3", "-c", "import ensurepip, venv"] },
     Need {
@@ -38,6 +38,8 @@ const NEEDS: [Need; 7] = [
     // Databases a Barbican may have: the tests start servers of their own.
     Need { package: "mariadb-server", probe: &["mariadbd", "--version"] },
     Need { package: "postgresql", probe: &["sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb"] },
+    // For commands that the documentation tells operators.
+    Need { package: "curl", probe: &["curl", "--version"] },
 ];
 
 /// Prepares everything and runs pytest: all of `tests/interop`, or what `arguments` say.

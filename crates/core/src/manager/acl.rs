@@ -24,6 +24,18 @@ pub const MAX_ACL_USERS: usize = 400;
 pub(super) struct ChangedUsers {
     added: Vec<String>,
     removed: Vec<String>,
+    /// How many the list has after the change.
+    total: usize,
+}
+
+impl ChangedUsers {
+    /// Refuses a list that grows too long, by however many steps.
+    pub(super) fn check(&self) -> Result<()> {
+        if !self.added.is_empty() && self.total > MAX_ACL_USERS {
+            return Err(Error::invalid("users", format!("at most {MAX_ACL_USERS} are allowed")));
+        }
+        Ok(())
+    }
 }
 
 pub(super) fn changed_users(before: Option<&Acl>, after: Option<&Acl>) -> ChangedUsers {
@@ -33,6 +45,7 @@ pub(super) fn changed_users(before: Option<&Acl>, after: Option<&Acl>) -> Change
     ChangedUsers {
         added: after.difference(before).cloned().collect(),
         removed: before.difference(after).cloned().collect(),
+        total: after.len(),
     }
 }
 
@@ -50,9 +63,7 @@ impl Manager {
         secret: SecretId,
         users: ChangedUsers,
     ) -> Result<Vec<Change>> {
-        if users.added.len().saturating_add(users.removed.len()) > MAX_ACL_USERS.saturating_mul(2) {
-            return Err(Error::invalid("users", format!("at most {MAX_ACL_USERS} are allowed")));
-        }
+        users.check()?;
         let mut changes = Vec::new();
         for user in users.removed {
             changes.push(Change::Remove {

@@ -272,6 +272,7 @@ impl Manager {
                 let version = secret.version.next();
                 let record = self.seal(id, version, &metadata, payload).await?;
                 let users = acl::changed_users(secret.metadata.acl.as_ref(), metadata.acl.as_ref());
+                users.check()?;
                 let view = SecretView { id, version, metadata, has_payload: !payload.is_empty() };
                 Ok((secret.version, record, view, users))
             };

@@ -160,6 +160,25 @@ async fn a_private_secret_stays_private() {
 }
 
 #[tokio::test]
+async fn access_lists_do_not_grow_beyond_their_limit() {
+    let house = barbican(RuleDefaults::Secure).await;
+    let ann = of_project("ann", "demo", &["member"]);
+    let view = house.manager.create_secret(&ann, new_secret("a", None)).await.unwrap();
+    let names: Vec<String> = (0..=2 * MAX_ACL_USERS).map(|number| format!("u{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let edit = async |users: &[&str]| house.manager.edit_secret(&ann, view.id, ACL, private(users)).await;
+    edit(&names[..MAX_ACL_USERS]).await.unwrap();
+    // One more, and as many at once as a step could add.
+    for longer in [&names[..=MAX_ACL_USERS], &names[1..]] {
+        let refused = edit(longer).await.unwrap_err();
+        assert!(matches!(refused, Error::Invalid { field, .. } if field == "users"));
+    }
+    // All of them replaced in one step.
+    edit(&names[MAX_ACL_USERS..2 * MAX_ACL_USERS]).await.unwrap();
+    edit(&[]).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_goes_with_a_secret_goes_with_it() {
     let house = barbican(RuleDefaults::Secure).await;
     let ann = of_project("ann", "demo", &["member"]);
