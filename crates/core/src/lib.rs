@@ -16,6 +16,7 @@ pub mod keyring;
 pub mod manager;
 pub mod policy;
 pub mod reap;
+pub(crate) mod recent;
 pub mod record;
 pub mod secret;
 pub mod store;

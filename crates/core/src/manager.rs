@@ -29,12 +29,13 @@ use parking_lot::Mutex;
 
 use crate::audit::{Action, AuditTrail, Durability, Event, Initiator, Outcome, Written};
 use crate::clock::{Clock, Timestamp};
-use crate::directory::{Directory, Doubt, News};
+use crate::directory::{Directory, News};
 use crate::document::DocumentKind;
 use crate::error::{Error, Result};
 use crate::id::{RequestId, SecretId, Version};
 use crate::keyring::Keyring;
 use crate::policy::{Caller, KeyTarget, Policy};
+use crate::recent::Recent;
 use crate::record::{self, SealedUnder};
 use crate::secret::{self, Metadata, Secret, State};
 use crate::store::{Change, Kind, Record, Store, StoreError};
@@ -131,10 +132,29 @@ pub struct Manager {
     trail: Arc<dyn AuditTrail>,
     clock: Arc<dyn Clock>,
     directory: Directory,
+    recent: Recent,
     settings: Settings,
     counted: Counted,
     /// A moment of the clock, and what had really passed then.
     anchor: Mutex<(Timestamp, Duration)>,
+}
+
+/// While a change is under way: what memory holds of its records is forgotten when this ends, however that comes, and if
+/// it is not known then whether the change was made, is not remembered again.
+struct Doubt<'a> {
+    manager: &'a Manager,
+    project: &'a str,
+    keys: Vec<(Kind, String)>,
+    known: bool,
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        self.manager.recent.forget(&self.keys, self.known);
+        if !self.known {
+            self.manager.directory.doubt(self.project);
+        }
+    }
 }
 
 /// Who is written down, for a request of a caller or for the server's own work.
@@ -174,7 +194,18 @@ impl Manager {
         let policy = ArcSwap::from_pointee(policy);
         let directory = Directory::new(settings.remembered_secrets);
         let counted = Counted::default();
-        Ok(Self { store, keyring, policy, trail, clock, directory, settings, counted, anchor })
+        Ok(Self {
+            store,
+            keyring,
+            policy,
+            trail,
+            clock,
+            directory,
+            recent: Recent::default(),
+            settings,
+            counted,
+            anchor,
+        })
     }
 
     /// The time by the clock that decides on states and ends.
@@ -374,11 +405,9 @@ impl Manager {
             .map(|(event, written)| Event { written: Some(written), outcome: Outcome::Pending, ..event })
             .collect();
         self.trail.append(&events, Durability::Synced).await?;
-        let mut doubt = Doubt::begin(&self.directory, project);
+        let mut doubt = Doubt { manager: self, project, keys: Recent::keys(&batch), known: false };
         let result = self.store.apply(batch).await;
-        if matches!(&result, Ok(()) | Err(StoreError::Conflict { .. })) {
-            doubt.settle();
-        }
+        doubt.known = matches!(&result, Ok(()) | Err(StoreError::Conflict { .. }));
         drop(doubt);
         if result.is_ok() {
             news.iter().for_each(|news| self.directory.hear(news));

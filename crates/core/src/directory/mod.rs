@@ -174,29 +174,3 @@ impl State {
         }
     }
 }
-
-/// While a change is under way: unless it is let go, the project is in doubt when this ends, however that comes.
-pub(crate) struct Doubt<'a> {
-    directory: &'a Directory,
-    project: &'a str,
-    settled: bool,
-}
-
-impl<'a> Doubt<'a> {
-    pub(crate) const fn begin(directory: &'a Directory, project: &'a str) -> Self {
-        Self { directory, project, settled: false }
-    }
-
-    /// Whether the change was made is known.
-    pub(crate) const fn settle(&mut self) {
-        self.settled = true;
-    }
-}
-
-impl Drop for Doubt<'_> {
-    fn drop(&mut self) {
-        if !self.settled {
-            self.directory.doubt(self.project);
-        }
-    }
-}

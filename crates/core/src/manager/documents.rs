@@ -14,6 +14,7 @@ use crate::document::{Document, DocumentKind};
 use crate::error::{Error, Result};
 use crate::id::{SecretId, Version};
 use crate::policy::Caller;
+use crate::recent::Kept;
 use crate::record::{self, SealedUnder};
 use crate::secret::SecretView;
 use crate::store::{Change, MAX_BODY, Query, Record};
@@ -333,10 +334,22 @@ impl Manager {
         kind: DocumentKind,
         id: &str,
     ) -> Result<Option<Document<T>>> {
-        match self.store.read(&kind.kind(), id).await? {
-            Some(record) => self.open_document(&record).await.map(Some),
-            None => Ok(None),
-        }
+        let seen = match self.recent.find(&kind.kind(), id) {
+            Ok(Kept::Document(found)) => {
+                return found.map(|found| Document::decode(&found.0, &found.1)).transpose();
+            }
+            Ok(Kept::Secret(_)) => return Err(Error::Internal(format!("{}/{id} is a secret", kind.name))),
+            Err(seen) => seen,
+        };
+        let Some(record) = self.store.read(&kind.kind(), id).await? else {
+            self.recent.keep(&kind.kind(), id, seen, Kept::Document(None));
+            return Ok(None);
+        };
+        let body = self.keyring.open(&*self.store, &record).await?;
+        let document = Document::decode(&record, body.expose())?;
+        let kept = (Record { body: Vec::new(), ..record }, body.expose().to_vec());
+        self.recent.keep(&kind.kind(), id, seen, Kept::Document(Some(Arc::new(kept))));
+        Ok(Some(document))
     }
 
     /// The document, if there is one that the caller may know of and use by `access`.

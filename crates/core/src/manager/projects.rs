@@ -93,14 +93,13 @@ impl Manager {
         let now = self.clock.now();
         let mut found = Vec::new();
         for id in self.secrets_listing(user).await? {
-            let Some(record) = self.store.read(&Kind::SECRET, &id.to_string()).await? else { continue };
-            let view = self.unseal(&record).await?.view();
+            let Some(view) = self.view(id).await? else { continue };
             let open = Acl::names(view.metadata.acl.as_ref(), user)
                 && view.metadata.origin == Origin::Barbican
                 && view.metadata.deletion.is_none()
                 && !view.is_expired(now);
             if open {
-                found.push(Arc::new(view));
+                found.push(view);
             }
         }
         found.sort_by_key(|view| (view.metadata.created, view.id));
@@ -153,10 +152,7 @@ impl Manager {
     pub async fn glance(&self, project: &str, id: SecretId) -> Result<Option<Arc<SecretView>>> {
         let view = match self.directory.secret(project, id) {
             Some(view) => Some(view),
-            None => match self.store.read(&Kind::SECRET, &id.to_string()).await? {
-                Some(record) => Some(Arc::new(self.unseal(&record).await?.view())),
-                None => None,
-            },
+            None => self.view(id).await?,
         };
         Ok(view.filter(|view| view.metadata.deletion.is_none()))
     }

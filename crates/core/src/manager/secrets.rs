@@ -14,6 +14,7 @@ use crate::directory::News;
 use crate::error::{Error, Result};
 use crate::id::SecretId;
 use crate::policy::{Caller, KeyTarget, ObjectTarget};
+use crate::recent::Kept;
 use crate::record;
 use crate::secret::{Metadata, Origin, Scope, Secret, SecretType, SecretView};
 use crate::store::{Change, Kind};
@@ -178,13 +179,26 @@ impl Manager {
     async fn find_view(&self, caller: &Caller, id: SecretId, access: Access) -> Result<Arc<SecretView>> {
         let remembered =
             caller.identity().project_id.as_deref().and_then(|project| self.directory.secret(project, id));
-        match remembered {
-            Some(view) => {
-                self.authorize_secret(caller, id, &view.metadata, access)?;
-                Ok(view)
-            }
-            None => Ok(Arc::new(self.find_secret(caller, id, access).await?.view())),
-        }
+        let view = match remembered {
+            Some(view) => view,
+            None => self.view(id).await?.ok_or_else(|| missing(id))?,
+        };
+        self.authorize_secret(caller, id, &view.metadata, access)?;
+        Ok(view)
+    }
+
+    /// What is known of a secret, from memory if it was looked at lately.
+    pub(super) async fn view(&self, id: SecretId) -> Result<Option<Arc<SecretView>>> {
+        let name = id.to_string();
+        let seen = match self.recent.find(&Kind::SECRET, &name) {
+            Ok(Kept::Secret(view)) => return Ok(Some(view)),
+            Ok(Kept::Document(_)) => return Err(Error::Internal(format!("secret {id} is a document"))),
+            Err(seen) => seen,
+        };
+        let Some(record) = self.store.read(&Kind::SECRET, &name).await? else { return Ok(None) };
+        let view = Arc::new(self.unseal(&record).await?.view());
+        self.recent.keep(&Kind::SECRET, &name, seen, Kept::Secret(Arc::clone(&view)));
+        Ok(Some(view))
     }
 
     async fn note_read(&self, caller: &Caller, action: Action, id: SecretId) -> Result<()> {

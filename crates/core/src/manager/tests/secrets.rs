@@ -264,6 +264,11 @@ async fn memory_agrees_with_the_store() {
         let remembered = house.manager.list_secrets(&ann, &PAGE).await.unwrap();
         house.manager.directory.doubt("demo");
         house.manager.directory.forgive("demo");
+        for id in &ids {
+            let kept = house.manager.may(&ann, *id, READ).await.ok();
+            let stored = house.manager.find_secret(&ann, *id, READ).await.ok();
+            assert_eq!(kept.as_deref(), stored.map(|secret| secret.view()).as_ref(), "round {round}, {id}");
+        }
         let read = house.manager.list_secrets(&ann, &PAGE).await.unwrap();
         assert_eq!(remembered, read, "round {round}");
     }

@@ -11,7 +11,7 @@ use super::super::time;
 
 pub(crate) const SCHEMA: &str = "ACL";
 /// Most users of one list. Barbican has no limit but the request's.
-pub(crate) const MAX_USERS: usize = 1024;
+pub(crate) const MAX_USERS: usize = chatelaine_core::manager::MAX_ACL_USERS;
 
 /// What a body says of `read`; what is none was not said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
