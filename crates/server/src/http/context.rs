@@ -89,7 +89,8 @@ async fn within(limit: Duration, app: Arc<App>, mut request: Request, next: Next
     if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
+    let route = route.as_ref().map(MatchedPath::as_str).filter(|route| *route != barbican::routes::NOWHERE);
+    let route = route.unwrap_or("unknown");
     let elapsed = began.elapsed();
     app.metrics.request(&method, route, response.status(), elapsed);
     write_line(&app, &request_id, &method, route, response.status(), error.as_ref(), elapsed);

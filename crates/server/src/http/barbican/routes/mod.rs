@@ -51,6 +51,9 @@ pub(crate) struct Asker {
     _slot: Slot,
 }
 
+/// What no other route below `/v1` takes.
+pub(crate) const NOWHERE: &str = "/v1/{*rest}";
+
 type Asking = Extension<Arc<Asker>>;
 type Answer = Result<Response, BarbicanError>;
 
@@ -130,7 +133,7 @@ pub(crate) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
         .merge(secret_parts)
         .merge(containers)
         .merge(others)
-        .route("/v1/{*rest}", any(nothing_here))
+        .route(NOWHERE, any(nothing_here))
         .layer(middleware::from_fn_with_state(Arc::clone(app), enter))
         .route("/", node(get(root), "GET").layer(middleware::from_fn(stamp)))
 }
