@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::run;
 
+pub(crate) mod barbican;
+
 /// What is measured: kind and connections.
 const SERIES: [(&str, u32); 8] = [
     ("null", 1),
@@ -61,10 +63,7 @@ impl Drop for Bench {
 
 /// Measures and prints tables in Markdown.
 pub(crate) fn bench(root: &Path, rounds: usize, seconds: f64, keys: u64) -> Result<()> {
-    run(root, "cargo", &["build", "--release", "-p", "chatelaine-server", "--bin", "chatelaine"])?;
-    let manifest = root.join("bench/load/Cargo.toml").display().to_string();
-    let target = root.join("target").display().to_string();
-    run(root, "cargo", &["build", "--release", "--manifest-path", &manifest, "--target-dir", &target])?;
+    build(root)?;
     let few = Bench::start(root, "few")?;
     few.load("put", 32, "=1000", "ids")?;
     let all: Vec<Series<'_>> = SERIES.iter().map(|&(kind, connections)| (&few, kind, connections)).collect();
@@ -83,6 +82,14 @@ pub(crate) fn bench(root: &Path, rounds: usize, seconds: f64, keys: u64) -> Resu
     };
     println!("\nPUT at 32 connections to PUT at 1: {:.1}", rate("put", 32) / rate("put", 1));
     if keys > 0 { compare_sizes(root, &few, rounds, seconds, keys) } else { Ok(()) }
+}
+
+/// Builds the server and the load.
+fn build(root: &Path) -> Result<()> {
+    run(root, "cargo", &["build", "--release", "-p", "chatelaine-server", "--bin", "chatelaine"])?;
+    let manifest = root.join("bench/load/Cargo.toml").display().to_string();
+    let target = root.join("target").display().to_string();
+    run(root, "cargo", &["build", "--release", "--manifest-path", &manifest, "--target-dir", &target])
 }
 
 /// The same requests to a server with few keys and to one with many, in turn.
@@ -122,13 +129,18 @@ fn measure(rounds: usize, seconds: f64, all: &[Series<'_>]) -> Result<Vec<Figure
             found.push(server.load(kind, *connections, &seconds.to_string(), ids)?);
         }
     }
+    Ok(medians(&found))
+}
+
+/// Of each series, the medians over its rounds.
+fn medians(found: &[Vec<Figure>]) -> Vec<Figure> {
     let middle = |figures: &[Figure], part: fn(&Figure) -> f64| median(figures.iter().map(part).collect());
     let medians = found.iter().map(|figures| Figure {
         per_second: middle(figures, |figure| figure.per_second),
         p50: middle(figures, |figure| figure.p50),
         p99: middle(figures, |figure| figure.p99),
     });
-    Ok(medians.collect())
+    medians.collect()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -174,19 +186,8 @@ impl Bench {
     }
 
     fn load(&self, kind: &str, connections: u32, until: &str, ids: &str) -> Result<Figure> {
-        let output = Command::new(&self.load)
-            .arg(&self.url)
-            .arg(self.folder.join("token"))
-            .args([kind, &connections.to_string(), until])
-            .arg(self.folder.join(ids))
-            .output()
-            .context("cannot start the load")?;
-        if !output.status.success() {
-            bail!("the load failed: {}", String::from_utf8_lossy(&output.stderr));
-        }
-        let line: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-        let number = |name: &str| line.get(name).and_then(serde_json::Value::as_f64).unwrap_or(f64::NAN);
-        Ok(Figure { per_second: number("per_second"), p50: number("p50_us"), p99: number("p99_us") })
+        let token = self.folder.join("token");
+        load(&self.load, &self.url, &token, kind, connections, until, &self.folder.join(ids))
     }
 
     fn resident(&self) -> Result<u64> {
@@ -195,4 +196,29 @@ impl Bench {
         let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
         Ok(kib * 1024)
     }
+}
+
+/// Runs the load to its end.
+fn load(
+    program: &Path,
+    url: &str,
+    token: &Path,
+    kind: &str,
+    connections: u32,
+    until: &str,
+    ids: &Path,
+) -> Result<Figure> {
+    let output = Command::new(program)
+        .arg(url)
+        .arg(token)
+        .args([kind, &connections.to_string(), until])
+        .arg(ids)
+        .output()
+        .context("cannot start the load")?;
+    if !output.status.success() {
+        bail!("the load failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let line: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let number = |name: &str| line.get(name).and_then(serde_json::Value::as_f64).unwrap_or(f64::NAN);
+    Ok(Figure { per_second: number("per_second"), p50: number("p50_us"), p99: number("p99_us") })
 }

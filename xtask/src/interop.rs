@@ -59,7 +59,7 @@ pub(crate) fn test(root: &Path, arguments: &[String]) -> Result<()> {
 }
 
 /// The environment's Python; the environment holds exactly what the requirements say.
-fn environment(root: &Path) -> Result<String> {
+pub(crate) fn environment(root: &Path) -> Result<String> {
     let folder = root.join("target/interop-venv");
     let stamp = folder.join("installed-requirements.txt");
     let wanted = std::fs::read_to_string(root.join(REQUIREMENTS))

@@ -49,7 +49,10 @@ enum Task {
         target: Option<String>,
     },
     /// Measure the server under load, as ratios to a null route.
+    #[command(args_conflicts_with_subcommands = true)]
     Bench {
+        #[command(subcommand)]
+        other: Option<OtherBench>,
         /// Rounds, of which the medians count.
         #[arg(long, default_value_t = 5)]
         rounds: usize,
@@ -70,13 +73,39 @@ enum Task {
     Test,
 }
 
+#[derive(Subcommand)]
+enum OtherBench {
+    /// Measure Barbican's interface, ours beside that of a real Barbican.
+    Barbican {
+        /// Rounds, of which the medians count.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Seconds for each figure in a round.
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+        /// Secrets in the large project of our server.
+        #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(2..))]
+        secrets: u64,
+        /// Secrets in the large project of Barbican, which takes long to put them.
+        #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(2..))]
+        barbican_secrets: u64,
+    },
+}
+
 fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Interop { pytest } => interop::test(&root()?, &pytest),
         Task::Layers => layers::check(&root()?),
         Task::Deny { advisories } => deny::deny(&root()?, advisories),
         Task::Fuzz { seconds, target } => fuzz::fuzz(&root()?, target.as_deref(), seconds),
-        Task::Bench { rounds, seconds, keys } => bench::bench(&root()?, rounds, seconds, keys),
+        Task::Bench { other: None, rounds, seconds, keys } => bench::bench(&root()?, rounds, seconds, keys),
+        Task::Bench {
+            other: Some(OtherBench::Barbican { rounds, seconds, secrets, barbican_secrets }),
+            ..
+        } => {
+            let extent = bench::barbican::Extent { rounds, seconds, secrets, barbican_secrets };
+            bench::barbican::bench(&root()?, &extent)
+        }
         Task::Docs { check } => docs::docs(&root()?, check),
         Task::Test => test(&root()?),
     }

@@ -1,7 +1,10 @@
 //! A closed loop: so many connections, each with one request at a time, for so long or so many; prints one JSON line.
 //!
-//! `load URL TOKEN_FILE KIND CONNECTIONS SECONDS|=COUNT IDS_FILE`, KIND one of null, get, metadata, put. A put writes the
-//! ids it has put to IDS_FILE, the others read them from there. The token comes from a file, never from an argument.
+//! `load URL TOKEN_FILE KIND CONNECTIONS SECONDS|=COUNT IDS_FILE`, KIND one of those in [`kind`]. What makes something
+//! writes the ids of what it has made to IDS_FILE, the others read them from there. What takes something away ends when
+//! no id is left. The token comes from a file, never from an argument.
+
+mod kind;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -14,13 +17,10 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Null,
-    Get,
-    Metadata,
-    Put,
-}
+use kind::Kind;
+
+/// A request that is not answered within this time has failed.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy)]
 enum Until {
@@ -48,82 +48,92 @@ struct Load {
 
 struct Done {
     latencies: Histogram<u64>,
-    put: Vec<String>,
+    made: Vec<String>,
 }
 
+type Sender = http1::SendRequest<Full<Bytes>>;
+
 impl Load {
-    async fn connection(&self, number: usize, connections: usize) -> Result<Done> {
+    async fn connect(&self) -> Result<Sender> {
         let stream = TcpStream::connect(&self.address).await?;
         stream.set_nodelay(true)?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        let mut done = Done { latencies: Histogram::new_with_bounds(1, 60_000_000, 3)?, put: Vec::new() };
-        let body = "{\"key_string\":\"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\",\"algorithm\":\"aes\"}";
-        let mut sent = 0_u64;
-        // Every connection goes its own way through the ids: a step that shares no factor with most counts.
-        let mut place = number.wrapping_mul(7919);
+        Ok(sender)
+    }
+
+    async fn connection(&self, number: usize, connections: usize) -> Result<Done> {
+        let mut sender = self.connect().await?;
+        let mut done = Done { latencies: Histogram::new_with_bounds(1, 60_000_000, 3)?, made: Vec::new() };
         let until = self.until.of_connection(number as u64, connections as u64);
-        loop {
+        for sent in 0_u64.. {
             match until {
-                Until::Time(end) if Instant::now() >= end => return Ok(done),
-                Until::Count(count) if sent >= count => return Ok(done),
+                Until::Time(end) if Instant::now() >= end => break,
+                Until::Count(count) if sent >= count => break,
                 _ => {}
             }
-            let id = match self.kind {
-                Kind::Null => String::new(),
-                Kind::Put => uuid::Uuid::new_v4().to_string(),
-                Kind::Get | Kind::Metadata => {
-                    place = place.wrapping_add(104_729);
-                    self.ids[place % self.ids.len()].clone()
-                }
-            };
-            let (method, path, payload) = match self.kind {
-                Kind::Null => ("GET", "/healthcheck".to_owned(), ""),
-                Kind::Get => ("GET", format!("/v1/keys/{id}"), ""),
-                Kind::Metadata => ("GET", format!("/v1/keys/{id}/metadata"), ""),
-                Kind::Put => ("PUT", format!("/v1/keys/{id}"), body),
-            };
-            let request = hyper::Request::builder()
-                .method(method)
-                .uri(path)
-                .header("host", &self.address)
-                .header("x-auth-token", &self.token)
-                .header("content-type", "application/json")
-                .body(Full::new(Bytes::from_static(payload.as_bytes())))?;
+            let Some(id) = self.id(number, connections, sent) else { break };
             let began = Instant::now();
-            let response = sender.send_request(request).await?;
-            let status = response.status();
-            let answer = response.into_body().collect().await?.to_bytes();
-            done.latencies.record(u64::try_from(began.elapsed().as_nanos() / 1000)?.max(1))?;
-            ensure!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&answer));
-            if self.kind == Kind::Put {
-                done.put.push(id);
+            // A server may want a connection for each request; making it is a part of the request.
+            if sender.ready().await.is_err() {
+                sender = self.connect().await?;
             }
-            sent += 1;
+            let answer = tokio::time::timeout(TIMEOUT, self.ask(&mut sender, &id)).await??;
+            done.latencies.record(u64::try_from(began.elapsed().as_nanos() / 1000)?.max(1))?;
+            done.made.extend(self.kind.made(&id, &answer)?);
         }
+        Ok(done)
+    }
+
+    /// The id for a request of a connection; nothing when they are used up.
+    fn id(&self, number: usize, connections: usize, sent: u64) -> Option<String> {
+        let sent = usize::try_from(sent).ok()?;
+        if self.kind.uses_up_ids() {
+            return self.ids.get(sent.checked_mul(connections)?.checked_add(number)?).cloned();
+        }
+        if self.kind.needs_ids() {
+            // Every connection goes its own way through the ids: a step that shares no factor with most counts.
+            let place = number.wrapping_mul(7919).wrapping_add(sent.wrapping_add(1).wrapping_mul(104_729));
+            return self.ids.get(place % self.ids.len()).cloned();
+        }
+        Some(if self.kind == Kind::Put { uuid::Uuid::new_v4().to_string() } else { String::new() })
+    }
+
+    async fn ask(&self, sender: &mut Sender, id: &str) -> Result<Bytes> {
+        let asked = self.kind.request(id);
+        let mut request = hyper::Request::builder()
+            .method(asked.method)
+            .uri(asked.path)
+            .header("host", &self.address)
+            .header("x-auth-token", &self.token)
+            .header("accept", asked.accept)
+            .header("content-type", "application/json");
+        if let Some(version) = self.kind.version() {
+            request = request.header("openstack-api-version", version);
+        }
+        let request = request.body(Full::new(Bytes::from_static(asked.body.as_bytes())))?;
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let answer = response.into_body().collect().await?.to_bytes();
+        ensure!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&answer));
+        Ok(answer)
     }
 }
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [url, token_file, kind, connections, until, ids_file] = arguments.as_slice() else {
-        bail!("usage: load URL TOKEN_FILE null|get|metadata|put CONNECTIONS SECONDS|=COUNT IDS_FILE");
+        bail!("usage: load URL TOKEN_FILE KIND CONNECTIONS SECONDS|=COUNT IDS_FILE");
     };
-    let kind = match kind.as_str() {
-        "null" => Kind::Null,
-        "get" => Kind::Get,
-        "metadata" => Kind::Metadata,
-        "put" => Kind::Put,
-        other => bail!("{other}: null, get, metadata or put"),
-    };
+    let kind = Kind::of(kind)?;
     let connections: usize = connections.parse().context("CONNECTIONS")?;
     ensure!(connections > 0, "CONNECTIONS: at least 1");
-    let ids = match kind {
-        Kind::Get | Kind::Metadata => {
-            std::fs::read_to_string(ids_file)?.lines().map(str::to_owned).collect::<Vec<_>>()
-        }
-        Kind::Null | Kind::Put => Vec::new(),
+    let ids: Vec<String> = if kind.needs_ids() {
+        std::fs::read_to_string(ids_file)?.lines().map(str::to_owned).collect()
+    } else {
+        Vec::new()
     };
+    ensure!(!kind.needs_ids() || !ids.is_empty(), "IDS_FILE: no id in it");
     let until = match until.strip_prefix('=') {
         Some(count) => Until::Count(count.parse().context("COUNT")?),
         None => Until::Time(Instant::now() + Duration::from_secs_f64(until.parse().context("SECONDS")?)),
@@ -147,17 +157,17 @@ fn main() -> Result<()> {
             })
             .collect();
         let mut latencies: Histogram<u64> = Histogram::new_with_bounds(1, 60_000_000, 3)?;
-        let mut put = Vec::new();
+        let mut made = Vec::new();
         while let Some(task) = tasks.pop_front() {
             let done = task.await??;
             latencies.add(&done.latencies)?;
-            put.extend(done.put);
+            made.extend(done.made);
         }
-        anyhow::Ok(Done { latencies, put })
+        anyhow::Ok(Done { latencies, made })
     })?;
     let seconds = began.elapsed().as_secs_f64();
-    if !all.put.is_empty() {
-        std::fs::write(ids_file, all.put.join("\n"))?;
+    if !all.made.is_empty() {
+        std::fs::write(ids_file, all.made.join("\n"))?;
     }
     let line = serde_json::json!({
         "requests": all.latencies.len(),

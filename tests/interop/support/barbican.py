@@ -1,12 +1,15 @@
-"""A real Barbican: SQLite, its software crypto backend, Keystone's middleware in front, uwsgi.
+"""A real Barbican: its software crypto backend, Keystone's middleware in front, uwsgi; SQLite or another database.
 
-It is what the tests hold the server's answers against. One process, so that requests meet a database nobody else
-locks; work that Barbican can hand to a queue is done inside the request, as its defaults have it.
+It is what the tests hold the server's answers against, and the benchmarks its speed. One process unless more are
+wanted, so that requests meet a SQLite that nobody else locks; work that Barbican can hand to a queue is done inside the
+request, as its defaults have it. Keystone's middleware remembers tokens for five minutes, in each process.
 """
 
 import base64
+import os
 import pathlib
 import secrets
+import subprocess
 import sys
 from collections.abc import Sequence
 
@@ -14,6 +17,7 @@ from .keystone import BIN, REGION, Keystone
 from .servers import Server, free_port
 
 START_SECONDS = 60
+SET_UP_SECONDS = 120
 
 CONFIGURATION = """\
 [DEFAULT]
@@ -116,6 +120,7 @@ class Barbican:
         new_defaults: bool = True,
         connection: str | None = None,
         keks: Sequence[str] = (),
+        processes: int = 1,
     ):
         self.keystone = keystone
         port = free_port()
@@ -143,16 +148,31 @@ class Barbican:
         command = [
             BIN / 'uwsgi',
             *('--http-socket', f'127.0.0.1:{port}', '--paste', f'config:{pipelines}', '--virtualenv', sys.prefix),
-            *('--master', '--processes', 1, '--lazy-apps', '--need-app', '--die-on-term', '--no-orphans'),
-            # A kept connection would hold the only worker.
+            *('--master', '--processes', processes, '--lazy-apps', '--need-app', '--die-on-term', '--no-orphans'),
+            # A kept connection would hold a worker.
             *('--buffer-size', 65535, '--add-header', 'Connection: close'),
             # Where it fails without an answer, an answer of 500, as other WSGI servers give it.
             '--catch-exceptions',
             *('--disable-logging', '--log-4xx', '--log-5xx'),
         ]
+        if processes > 1:
+            # Each of them would make the tables.
+            self._make_tables(state)
         name = 'barbican' if new_defaults else 'barbican-legacy'
         self.server = Server(name, state, command, {'HOME': str(state)})
         self.server.start(f'{self.url}/healthcheck', {200}, START_SECONDS)
 
     def stop(self) -> None:
         self.server.stop()
+
+    @staticmethod
+    def _make_tables(state: pathlib.Path) -> None:
+        done = subprocess.run(
+            [BIN / 'barbican-manage', 'db', 'upgrade'],
+            env={'PATH': os.environ['PATH'], 'LANG': 'C.UTF-8', 'HOME': str(state)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SET_UP_SECONDS,
+        )
+        assert done.returncode == 0, f'barbican-manage db upgrade:\n{done.stdout}\n{done.stderr}'

@@ -50,7 +50,9 @@ class Sqlite:
 
 
 class MariaDb:
-    def __init__(self, state: pathlib.Path):
+    """`durable`: as it is when nobody chooses, flushed to disk at each commit; tests need no such care."""
+
+    def __init__(self, state: pathlib.Path, durable: bool = False):
         port = free_port()
         self.password = secrets.token_urlsafe(18)
         data = state / 'mariadb'
@@ -64,7 +66,7 @@ class MariaDb:
         command = [
             *('mariadbd', '--no-defaults', f'--user={user}', f'--datadir={data}', '--bind-address=127.0.0.1'),
             *(f'--port={port}', f'--socket={self._folder}/s', f'--pid-file={data}/pid'),
-            *('--character-set-server=utf8mb4', '--innodb-flush-log-at-trx-commit=0'),
+            *('--character-set-server=utf8mb4', f'--innodb-flush-log-at-trx-commit={1 if durable else 0}'),
         ]
         place = f'127.0.0.1:{port}'
         root = f'mysql+pymysql://root@{place}/mysql'
