@@ -200,6 +200,17 @@ def wrong_payloads(member: Keys, secret: bytes) -> list[requests.Response]:
         pair | {'passphrase': text, 'payload': text},
     ]:
         answers.append(member.call('POST', '/v1/orders', {'type': 'asymmetric', 'meta': meta}))
+    reference = expect(member.call('POST', '/v1/secrets', {}), 201)['secret_ref']
+    for method, part, body in [
+        ('POST', 'metadata', {'key': 'a', 'value': 'b', text: 1}),
+        ('POST', 'metadata', {'key': binary, 'value': 'b'}),
+        ('PUT', 'metadata', {'metadata': {binary: 'v'}}),
+        ('PUT', 'metadata', {'metadata': {text: 1}}),
+        ('PUT', 'metadata', {'metadata': {text: 'v' * 256}}),
+        ('PUT', 'acl', {text: 1}),
+        ('PATCH', 'acl', {'read': {text: 1}}),
+    ]:
+        answers.append(member.call(method, f'{reference}/{part}', body))
     return answers
 
 

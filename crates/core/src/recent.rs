@@ -17,7 +17,7 @@ use crate::store::{Change, Kind, Record};
 const PLACES: usize = 64;
 /// Most records kept in one place.
 const MOST: usize = 256;
-/// Larger bodies are not kept, in bytes.
+/// What is larger is not kept, in bytes.
 const LARGEST: usize = 4096;
 /// So many records of one place whose state is in doubt, and nothing of the place is kept any more.
 const MOST_DOUBTFUL: usize = 1024;
@@ -73,7 +73,11 @@ impl Recent {
 
     /// Keeps what was read, unless something was changed since it was `seen`.
     pub(crate) fn keep(&self, kind: &Kind, id: &str, seen: Seen, kept: Kept) {
-        if matches!(&kept, Kept::Document(Some(document)) if document.1.len() > LARGEST) {
+        let size = match &kept {
+            Kept::Secret(view) => view.weight(),
+            Kept::Document(document) => document.as_ref().map_or(0, |document| document.1.len()),
+        };
+        if size > LARGEST {
             return;
         }
         let key = (kind.clone(), id.to_owned());

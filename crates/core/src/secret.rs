@@ -259,6 +259,17 @@ pub struct SecretView {
 }
 
 impl SecretView {
+    /// About how much memory it takes, in bytes.
+    pub fn weight(&self) -> usize {
+        let metadata = &self.metadata;
+        let words: usize =
+            metadata.attributes.iter().map(|(name, value)| name.len() + value.len() + 48).sum();
+        let users = metadata.acl.as_ref().map_or(0, |acl| acl.users.iter().map(|user| user.len() + 24).sum());
+        let texts = [&metadata.name, &metadata.algorithm, &metadata.mode, &metadata.master_key];
+        let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+        512_usize.saturating_add(words).saturating_add(users).saturating_add(texts)
+    }
+
     /// Whether it has expired.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.metadata.expires_at.is_some_and(|end| end <= now)

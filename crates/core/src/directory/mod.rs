@@ -8,7 +8,7 @@
 mod project;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
@@ -56,16 +56,18 @@ pub(crate) struct Directory {
     state: Mutex<State>,
     most_entries: usize,
     /// Held while a project is read, so that it is read once.
-    reading: tokio::sync::Mutex<()>,
+    reading: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
 }
 
 /// More projects in doubt than this, and nothing is remembered any more.
 const MOST_DOUBTFUL: usize = 10_000;
+/// Turns that nobody waits for are dropped when there are more than this.
+const MANY_TURNS: usize = 1024;
 
 impl Directory {
-    /// A memory of at most so many secrets.
+    /// A memory of at most so many secrets; a large one counts as many.
     pub(crate) fn new(most_entries: usize) -> Self {
-        Self { state: Mutex::default(), most_entries, reading: tokio::sync::Mutex::default() }
+        Self { state: Mutex::default(), most_entries, reading: Mutex::default() }
     }
 
     /// Asks a project, if it is remembered.
@@ -78,9 +80,18 @@ impl Directory {
         Some(question(&mut remembered.project))
     }
 
-    /// Waits for whoever is reading a project; one reads at a time.
-    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.reading.lock().await
+    /// The turn to read a project, to be waited for.
+    pub(crate) fn turn(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut reading = self.reading.lock();
+        if let Some(turn) = reading.get(name).and_then(Weak::upgrade) {
+            return turn;
+        }
+        if reading.len() > MANY_TURNS {
+            reading.retain(|_, turn| turn.strong_count() > 0);
+        }
+        let turn = Arc::default();
+        reading.insert(name.to_owned(), Arc::downgrade(&turn));
+        turn
     }
 
     /// From here on, news of this project are kept for [`Self::remember`].
@@ -105,7 +116,7 @@ impl Directory {
             project.hear(&news);
         }
         let answer = question(&mut project);
-        let size = project.len();
+        let size = project.size();
         if state.switched_off || state.doubtful.contains(name) || size > self.most_entries {
             return answer;
         }
@@ -133,9 +144,9 @@ impl Directory {
             arriving.push(news.clone());
         }
         let Some(remembered) = state.projects.get_mut(name) else { return };
-        let before = remembered.project.len();
+        let before = remembered.project.size();
         remembered.project.hear(news);
-        let after = remembered.project.len();
+        let after = remembered.project.size();
         state.entries = state.entries.saturating_sub(before).saturating_add(after);
         if state.entries > self.most_entries {
             state.forget(name);
@@ -170,7 +181,7 @@ impl Directory {
 impl State {
     fn forget(&mut self, name: &str) {
         if let Some(gone) = self.projects.remove(name) {
-            self.entries = self.entries.saturating_sub(gone.project.len());
+            self.entries = self.entries.saturating_sub(gone.project.size());
         }
     }
 }

@@ -21,17 +21,22 @@ pub(crate) struct Project {
     owned: HashMap<String, BTreeMap<Place, Arc<SecretView>>>,
     /// Of those to be listed, when they expire.
     expiring: BTreeSet<(Timestamp, SecretId)>,
+    size: usize,
     /// Secrets that are gone: a late word of an older version must not bring them back.
     gone: HashMap<SecretId, (Timestamp, Version)>,
+}
+
+fn units(view: &SecretView) -> usize {
+    view.weight().div_ceil(1024)
 }
 
 /// So many of those that are gone are remembered.
 const MOST_GONE: usize = 10_000;
 
 impl Project {
-    /// How many secrets it remembers.
-    pub(crate) fn len(&self) -> usize {
-        self.all.len()
+    /// How many secrets it remembers; a large one counts once more for each KiB.
+    pub(crate) fn size(&self) -> usize {
+        self.size
     }
 
     /// One of them.
@@ -51,7 +56,10 @@ impl Project {
             News::Is(_) => {
                 self.take_out(view.id);
                 self.gone.remove(&view.id);
-                self.all.insert(view.id, Arc::clone(view));
+                self.size = self.size.saturating_add(units(view));
+                if let Some(before) = self.all.insert(view.id, Arc::clone(view)) {
+                    self.size = self.size.saturating_sub(units(&before));
+                }
                 if view.metadata.deletion.is_none() {
                     self.listed(view).insert((view.metadata.created, view.id), Arc::clone(view));
                     if let Some(end) = view.metadata.expires_at {
@@ -62,7 +70,9 @@ impl Project {
             News::Gone(_) if known.is_some_and(|known| known > age) => {}
             News::Gone(_) => {
                 self.take_out(view.id);
-                self.all.remove(&view.id);
+                if let Some(before) = self.all.remove(&view.id) {
+                    self.size = self.size.saturating_sub(units(&before));
+                }
                 if self.gone.len() >= MOST_GONE {
                     self.gone.clear();
                 }

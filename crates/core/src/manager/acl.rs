@@ -19,6 +19,9 @@ pub(super) const ENTRY: Kind = Kind::new("acl_entry");
 /// Most users in one access list. A list may be replaced by another in one batch of the store.
 pub const MAX_ACL_USERS: usize = 400;
 
+/// So many secrets that name a user are looked at, no more: others decide whom their lists name.
+const MOST_FOUND: usize = 10_000;
+
 /// The users that a change adds to a list and takes off it.
 #[derive(Debug, Default)]
 pub(super) struct ChangedUsers {
@@ -107,6 +110,10 @@ impl Manager {
             after = Some(last.position());
             let ids = entries.iter().filter_map(|entry| entry.attributes.reference.as_deref());
             found.extend(ids.filter_map(|id| SecretId::parse(id).ok()));
+            if found.len() >= MOST_FOUND {
+                tracing::warn!(user, "more secrets name this user than are looked at: the listing is cut");
+                return Ok(found);
+            }
         }
     }
 

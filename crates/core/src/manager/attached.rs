@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::id::{SecretId, Version};
 use crate::policy::Caller;
 use crate::secret::SecretView;
-use crate::store::{Change, Query};
+use crate::store::{Change, Kind, Query};
 
 impl Manager {
     /// Makes or changes the document of a project that is not the caller's own, for administrators of all projects.
@@ -31,18 +31,20 @@ impl Manager {
         access: Access,
         edit: impl Fn(Option<T>) -> Result<T>,
     ) -> Result<Document<T>> {
-        self.put_attached(
-            caller,
-            kind,
-            (project, id, None),
-            access.action,
-            || {
-                project_of(caller)?;
-                self.policy.load().require(access.rule, caller, None)
-            },
-            edit,
-        )
-        .await
+        for _ in 0..ATTEMPTS {
+            let allowed =
+                project_of(caller).and_then(|_| self.policy.load().require(access.rule, caller, None));
+            if let Err(error) = allowed {
+                let target = Some((kind.name, id.to_owned()));
+                return self.refuse_on(caller, access.action, target, error).await;
+            }
+            if let Some(document) =
+                self.put_once(caller, kind, (project, id, None), access.action, &edit).await?
+            {
+                return Ok(document);
+            }
+        }
+        Err(busy(kind, id))
     }
 
     /// Makes or changes the document that goes with a secret, by what the rules say of the secret.
@@ -57,74 +59,75 @@ impl Manager {
         access: Access,
         edit: impl Fn(Option<T>) -> Result<T>,
     ) -> Result<(Arc<SecretView>, Document<T>)> {
-        let view = self.secret(caller, secret, access).await?;
         let id = secret.to_string();
-        let place = (view.metadata.project.as_str(), id.as_str(), Some(view.version));
-        let document = self.put_attached(caller, kind, place, access.action, || Ok(()), edit).await?;
-        Ok((view, document))
+        for _ in 0..ATTEMPTS {
+            let view = self.may(caller, secret, access).await?;
+            let place = (view.metadata.project.as_str(), id.as_str(), Some(view.version));
+            if let Some(document) = self.put_once(caller, kind, place, access.action, &edit).await? {
+                return Ok((view, document));
+            }
+        }
+        Err(busy(kind, &id))
     }
 
-    /// `with`: the version of the secret the document goes with.
-    async fn put_attached<T: Serialize + DeserializeOwned + Send>(
+    /// One attempt; `None` when somebody was faster. `with`: the version of the secret the document goes with.
+    async fn put_once<T: Serialize + DeserializeOwned + Send>(
         &self,
         caller: &Caller,
         kind: DocumentKind,
         (project, id, with): (&str, &str, Option<Version>),
         action: Action,
-        allowed: impl Fn() -> Result<()>,
-        edit: impl Fn(Option<T>) -> Result<T>,
-    ) -> Result<Document<T>> {
-        let target = Some((kind.name, id.to_owned()));
-        for _ in 0..ATTEMPTS {
-            let prepared = async {
-                allowed()?;
-                let now = self.clock.now();
-                let found: Option<Document<T>> = self.peek_document(kind, id).await?;
-                let (expected, document) = match found {
-                    Some(mut document) => {
-                        let expected = document.version;
-                        document.content = edit(Some(document.content))?;
-                        document.version = expected.next();
-                        document.updated = now;
-                        (Some(expected), document)
-                    }
-                    None => {
-                        let document = Document {
-                            id: id.to_owned(),
-                            version: Version::FIRST,
-                            project: project.to_owned(),
-                            owner: caller.identity().user_id.clone(),
-                            created: now,
-                            updated: now,
-                            name: None,
-                            class: None,
-                            parent: with.map(|_| id.to_owned()),
-                            reference: None,
-                            acl: None,
-                            content: edit(None)?,
-                        };
-                        (None, document)
-                    }
-                };
-                let record = self.seal_document(kind, &document).await?;
-                Ok((expected, document, record))
+        edit: &(impl Fn(Option<T>) -> Result<T> + ?Sized),
+    ) -> Result<Option<Document<T>>> {
+        let prepared = async {
+            let now = self.clock.now();
+            let found: Option<Document<T>> = self.peek_document(kind, id).await?;
+            let expected = found.as_ref().map(|document| document.version);
+            let document = match found {
+                Some(document) => Document {
+                    version: document.version.next(),
+                    updated: now,
+                    content: edit(Some(document.content))?,
+                    ..document
+                },
+                None => Document {
+                    id: id.to_owned(),
+                    version: Version::FIRST,
+                    project: project.to_owned(),
+                    owner: caller.identity().user_id.clone(),
+                    created: now,
+                    updated: now,
+                    name: None,
+                    class: None,
+                    parent: with.map(|_| id.to_owned()),
+                    reference: None,
+                    acl: None,
+                    content: edit(None)?,
+                },
             };
-            let (expected, document, record) = match prepared.await {
-                Ok(prepared) => prepared,
-                Err(error) => return self.refuse_on(caller, action, target, error).await,
-            };
-            let events = vec![self.event_of(caller, action, kind.name, &record)];
-            let change = match expected {
-                Some(expected) => Change::Replace { expected, record },
-                None => Change::Create(record),
-            };
-            match self.change_several(project, events, vec![change], &[]).await {
-                Ok(()) => return Ok(document),
-                Err(Error::VersionMismatch { .. } | Error::Exists { .. }) => {}
-                Err(error) => return Err(error),
+            let record = self.seal_document(kind, &document).await?;
+            Ok((expected, document, record))
+        };
+        let (expected, document, record) = match prepared.await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                return self.refuse_on(caller, action, Some((kind.name, id.to_owned())), error).await;
             }
+        };
+        let events = vec![self.event_of(caller, action, kind.name, &record)];
+        let mut batch = vec![match expected {
+            Some(expected) => Change::Replace { expected, record },
+            None => Change::Create(record),
+        }];
+        if let Some(version) = with {
+            // A secret that goes at this moment leaves nothing behind.
+            batch.push(Change::Require { kind: Kind::SECRET, id: id.to_owned(), expected: Some(version) });
         }
-        Err(busy(kind, id))
+        match self.change_several(project, events, batch, &[]).await {
+            Ok(()) => Ok(Some(document)),
+            Err(Error::VersionMismatch { .. } | Error::Exists { .. } | Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The removal of the documents that go with a secret, for its end.

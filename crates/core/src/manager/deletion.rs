@@ -32,7 +32,7 @@ impl Manager {
             }
         };
         match found.await {
-            Ok(secret) => self.bury(&Actor::of(caller), &secret).await,
+            Ok(secret) => self.bury(&Actor::of(caller), &secret, Vec::new()).await,
             Err(error) => self.refuse(caller, Action::Delete, Some(id), error).await,
         }
     }
@@ -55,22 +55,29 @@ impl Manager {
                 let secret = self.find_secret(caller, id, access).await?;
                 let document = self.peek_document::<T>(attached, &id.to_string()).await?;
                 guard(document.as_ref().map(|document| &document.content))?;
-                Ok(secret)
+                // What the guard saw must still be so when the secret goes.
+                let unchanged = Change::Require {
+                    kind: attached.kind(),
+                    id: id.to_string(),
+                    expected: document.map(|document| document.version),
+                };
+                Ok((secret, unchanged))
             };
-            let secret = match found.await {
-                Ok(secret) => secret,
+            let (secret, unchanged) = match found.await {
+                Ok(found) => found,
                 Err(error) => return self.refuse(caller, Action::Delete, Some(id), error).await,
             };
-            match self.bury(&Actor::of(caller), &secret).await {
-                // Somebody changed it meanwhile: the new version is as good to delete.
-                Err(Error::VersionMismatch { .. }) => {}
+            match self.bury(&Actor::of(caller), &secret, vec![unchanged]).await {
+                // Somebody changed it, or what goes with it, meanwhile: what is there now is looked at again.
+                Err(Error::VersionMismatch { .. } | Error::Exists { .. } | Error::NotFound { .. }) => {}
                 done => return done,
             }
         }
         Err(Error::Unavailable(format!("secret {id} is changed by too many at once")))
     }
 
-    pub(super) async fn bury(&self, actor: &Actor, secret: &Secret) -> Result<()> {
+    /// `also`: conditions and changes of the same step.
+    pub(super) async fn bury(&self, actor: &Actor, secret: &Secret, also: Vec<Change>) -> Result<()> {
         let now = self.clock.now();
         let purge_at = now.plus(self.settings.grace);
         let event = self.event(actor, Action::Delete, Some(("secret", secret.id.to_string())));
@@ -80,7 +87,8 @@ impl Manager {
         let record = self.seal(secret.id, secret.version.next(), &metadata, secret.payload()).await?;
         let written = Written { version: record.version, digest: record::digest(&record) };
         let grave = Tombstone { secret: secret.id, version: record.version, event: event.id, purge_at };
-        let mut batch = vec![Change::Replace { expected: secret.version, record }];
+        let mut batch = also;
+        batch.push(Change::Replace { expected: secret.version, record });
         // Whatever lies on a live secret was planted: it must not stand in the way, and goes in the same step, so that a
         // deletion at the same moment keeps its tombstone.
         match self.store.read(&Kind::TOMBSTONE, &secret.id.to_string()).await? {

@@ -278,7 +278,7 @@ impl Manager {
                     total = total.saturating_add(1);
                     continue;
                 }
-                let document = self.open_document(record).await?;
+                let Some(document) = self.undamaged_document(record).await? else { continue };
                 if filter.matches.is_some_and(|matches| !matches(&document)) {
                     continue;
                 }
@@ -320,7 +320,9 @@ impl Manager {
             let Some(last) = records.last() else { return Ok(sum) };
             after = Some(last.position());
             for record in &records {
-                sum = sum.saturating_add(number(&self.open_document(record).await?));
+                if let Some(document) = self.undamaged_document(record).await? {
+                    sum = sum.saturating_add(number(&document));
+                }
             }
         }
     }
@@ -376,6 +378,18 @@ impl Manager {
             .require_on(access.rule, caller, &target)
             .map_err(|error| if self.settings.hide_existence { missing() } else { error })?;
         Ok(document)
+    }
+
+    /// The document; a damaged one is left out, so that it does not hide what stands beside it.
+    async fn undamaged_document<T: DeserializeOwned>(&self, record: &Record) -> Result<Option<Document<T>>> {
+        match self.open_document(record).await {
+            Err(Error::Corrupt(reason)) => {
+                self.count_damaged(1);
+                Self::log_damaged(&record.kind, &record.id, &reason);
+                Ok(None)
+            }
+            found => found.map(Some),
+        }
     }
 
     async fn open_document<T: DeserializeOwned>(&self, record: &Record) -> Result<Document<T>> {

@@ -126,7 +126,7 @@ impl Manager {
             match secret.metadata.deletion {
                 None => Err(Error::WrongState { reason: format!("secret {id} is not deleted") }),
                 // It is as good as purged.
-                Some(deletion) if deletion.purge_at <= self.clock.now() => Err(missing(id)),
+                Some(deletion) if deletion.purge_at <= self.passed_now() => Err(missing(id)),
                 Some(_) => Ok(secret),
             }
         };

@@ -71,11 +71,19 @@ impl Manager {
         let admitted = self.policy.load().admit(caller).is_ok();
         let user = if admitted { caller.identity().user_id.as_str() } else { "" };
         let now = self.clock.now();
-        self.ask_project(project, |project| {
-            let (total, secrets) = project.visible(user, now);
-            filter.apply(secrets, Some(total))
-        })
-        .await
+        if filter.matches.is_none() && filter.order.is_none() {
+            return self
+                .ask_project(project, |project| {
+                    let (total, secrets) = project.visible(user, now);
+                    filter.apply(secrets, Some(total))
+                })
+                .await;
+        }
+        // What a caller has looked for may take long: nobody else waits for it.
+        let all: Vec<_> = self
+            .ask_project(project, |project| project.visible(user, now).1.map(Arc::clone).collect())
+            .await?;
+        Ok(filter.apply(all.iter(), None))
     }
 
     /// How many secrets of a project count against its quota.
@@ -93,7 +101,7 @@ impl Manager {
         let now = self.clock.now();
         let mut found = Vec::new();
         for id in self.secrets_listing(user).await? {
-            let Some(view) = self.view(id).await? else { continue };
+            let Some(view) = self.undamaged_view(id).await? else { continue };
             let open = Acl::names(view.metadata.acl.as_ref(), user)
                 && view.metadata.origin == Origin::Barbican
                 && view.metadata.deletion.is_none()
@@ -106,12 +114,25 @@ impl Manager {
         Ok(found)
     }
 
+    /// What is known of a secret; a damaged one is left out, so that it does not hide what stands beside it.
+    async fn undamaged_view(&self, id: SecretId) -> Result<Option<Arc<SecretView>>> {
+        match self.view(id).await {
+            Err(Error::Corrupt(reason)) => {
+                self.count_damaged(1);
+                Self::log_damaged(&Kind::SECRET, &id.to_string(), &reason);
+                Ok(None)
+            }
+            found => found,
+        }
+    }
+
     /// Asks a project, which is read from the store first if it is not remembered.
     async fn ask_project<T>(&self, name: &str, mut question: impl FnMut(&mut Project) -> T) -> Result<T> {
         if let Some(answer) = self.directory.ask(name, &mut question) {
             return Ok(answer);
         }
-        let _turn = self.directory.turn().await;
+        let turn = self.directory.turn(name);
+        let _turn = turn.lock().await;
         if let Some(answer) = self.directory.ask(name, &mut question) {
             return Ok(answer);
         }
@@ -136,7 +157,8 @@ impl Manager {
                 match self.unseal(record).await {
                     Ok(secret) => project.hear(&News::Is(Arc::new(secret.view()))),
                     Err(Error::Corrupt(reason)) => {
-                        tracing::error!(reason, "a damaged secret is left out of listings");
+                        self.count_damaged(1);
+                        Self::log_damaged(&record.kind, &record.id, &reason);
                     }
                     Err(error) => return Err(error),
                 }
@@ -152,7 +174,7 @@ impl Manager {
     pub async fn glance(&self, project: &str, id: SecretId) -> Result<Option<Arc<SecretView>>> {
         let view = match self.directory.secret(project, id) {
             Some(view) => Some(view),
-            None => self.view(id).await?,
+            None => self.undamaged_view(id).await?,
         };
         Ok(view.filter(|view| view.metadata.deletion.is_none()))
     }

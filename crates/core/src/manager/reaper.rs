@@ -286,7 +286,7 @@ impl Manager {
         if !expired || secret.metadata.deletion.is_some() {
             return Ok(false);
         }
-        self.bury(&Actor::server(), &secret).await?;
+        self.bury(&Actor::server(), &secret, Vec::new()).await?;
         Ok(true)
     }
 }

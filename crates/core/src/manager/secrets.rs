@@ -164,6 +164,16 @@ impl Manager {
         }
     }
 
+    /// The same, for looking at something that is no record: that it was looked at is written down.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], and those of the trail.
+    pub async fn allow_look(&self, caller: &Caller, access: Access) -> Result<()> {
+        self.allow(caller, access).await?;
+        let event = self.event(&Actor::of(caller), access.action, None);
+        Ok(self.trail.append(&[event], Durability::Written).await?)
+    }
+
     /// Whether a caller may do something to a secret, for protocols that look at the rest of a request after that. What
     /// is found is not to be shown; the operation itself asks again.
     ///
@@ -215,6 +225,11 @@ impl Manager {
         let access = Access { rule: "secret:decrypt", action: Action::Get };
         let found = async {
             let secret = self.find_secret(caller, id, access).await?;
+            if secret.metadata.activates_at.is_some_and(|start| start > self.clock.now()) {
+                return Err(Error::WrongState {
+                    reason: format!("secret {id} is not active yet: its payload is not released"),
+                });
+            }
             if secret.metadata.revocation.is_some() {
                 return Err(Error::WrongState {
                     reason: format!("secret {id} was revoked: its payload is not released"),

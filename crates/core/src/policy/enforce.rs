@@ -63,8 +63,13 @@ pub enum RuleDefaults {
 
 /// The defaults, in the order in which they are documented.
 pub fn default_rules(set: RuleDefaults) -> impl Iterator<Item = DefaultRule> {
-    let barbican = super::barbican::rules(set == RuleDefaults::Legacy);
-    NATIVE_RULES.iter().chain(super::barbican::HELPERS).copied().chain(barbican)
+    let legacy = set == RuleDefaults::Legacy;
+    // Where older roles are used, an admin is one of a project; administrators of all have a role of their own.
+    let native = NATIVE_RULES.iter().map(move |rule| match rule.name.starts_with("operator:") && legacy {
+        true => DefaultRule { text: "rule:service_admin", ..*rule },
+        false => *rule,
+    });
+    native.chain(super::barbican::HELPERS.iter().copied()).chain(super::barbican::rules(legacy))
 }
 
 /// What surrounds the rules.

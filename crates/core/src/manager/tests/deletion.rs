@@ -69,7 +69,7 @@ async fn deletions_at_the_same_moment_leave_one_tombstone() {
     let (_, late) = house.manager.find(&swift, "key:delete", id, false).await.unwrap();
     house.manager.delete(&swift, id, None).await.unwrap();
     let stone = stored(&house, Kind::TOMBSTONE, id).await;
-    let refused = house.manager.bury(&Actor::of(&swift), &late).await;
+    let refused = house.manager.bury(&Actor::of(&swift), &late, Vec::new()).await;
     assert!(matches!(refused, Err(Error::VersionMismatch { current }) if current == Version::new(2)));
     assert!(stone.is_some() && stored(&house, Kind::TOMBSTONE, id).await == stone);
     assert_eq!(house.manager.irregularities(), Irregularities::default(), "nobody planted it");

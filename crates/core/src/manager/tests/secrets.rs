@@ -295,3 +295,58 @@ async fn an_operator_sees_and_takes_back_but_destroys_late() {
     assert!(matches!(house.manager.operator_show(&admin, view.id).await, Err(Error::NotFound { .. })));
     assert_eq!(house.manager.reap().await.unwrap(), ReapReport::default());
 }
+
+/// A secret whose consumers changed since somebody looked is not deleted by what he saw.
+#[tokio::test]
+async fn what_was_seen_must_still_be_so_when_a_secret_goes() {
+    let house = barbican(RuleDefaults::Secure).await;
+    let ann = of_project("ann", "demo", &["member"]);
+    let view = house.manager.create_secret(&ann, new_secret("a", Some(b"text"))).await.unwrap();
+    let access = Access { rule: "secret_consumers:post", action: Action::Update };
+    let add = |_: Option<Consumers>| Ok(Consumers { names: vec!["one".to_owned()] });
+    house.manager.edit_attached(&ann, CONSUMERS, view.id, access, add).await.unwrap();
+    let secret = house.manager.find_secret(&ann, view.id, READ).await.unwrap();
+    let none = Change::Require { kind: CONSUMERS.kind(), id: view.id.to_string(), expected: None };
+    let refused = house.manager.bury(&Actor::of(&ann), &secret, vec![none]).await.unwrap_err();
+    assert!(matches!(refused, Error::Exists { .. }), "{refused:?}");
+    assert_eq!(names(&house, &ann).await, ["a"]);
+    let used = |found: Option<&Consumers>| match found {
+        Some(_) => Err(Error::WrongState { reason: "used".to_owned() }),
+        None => Ok(()),
+    };
+    let refused = house.manager.delete_secret(&ann, view.id, CONSUMERS, used).await.unwrap_err();
+    assert!(matches!(refused, Error::WrongState { .. }), "{refused:?}");
+    // And what goes with a secret is not made when the secret is gone.
+    house.manager.delete_secret::<Consumers>(&ann, view.id, CONSUMERS, |_| Ok(())).await.unwrap();
+    let late = house.manager.edit_attached(&ann, CONSUMERS, view.id, access, add).await.unwrap_err();
+    assert!(matches!(late, Error::NotFound { .. }), "{late:?}");
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_active_yet_is_not_released_here_either() {
+    let house = barbican(RuleDefaults::Secure).await;
+    let cinder = of_project("cinder", "service", &["service", "member"]);
+    let start = house.clock.now().plus(Duration::from_secs(60));
+    let key = NewKey { activates_at: Some(start), ..new_key(b"wrapped") };
+    let key = house.manager.put(&cinder, None, key).await.unwrap();
+    let early = house.manager.release_secret(&cinder, key.id).await.unwrap_err();
+    assert!(matches!(early, Error::WrongState { .. }), "{early:?}");
+    house.clock.advance(Duration::from_secs(60));
+    assert_eq!(house.manager.release_secret(&cinder, key.id).await.unwrap().payload(), b"wrapped");
+}
+
+/// In the legacy set an admin is one of a project; operators have a role of their own.
+#[tokio::test]
+async fn operators_have_the_role_of_their_set() {
+    for (defaults, role, other) in [
+        (RuleDefaults::Secure, "admin", "key-manager:service-admin"),
+        (RuleDefaults::Legacy, "key-manager:service-admin", "admin"),
+    ] {
+        let house = barbican(defaults).await;
+        let all = OperatorFilter::default();
+        let [may, may_not] = [role, other].map(|role| of_project("root", "admin", &[role]));
+        assert!(house.manager.operator_list(&may, &all).await.is_ok());
+        let refused = house.manager.operator_list(&may_not, &all).await;
+        assert!(matches!(refused, Err(Error::Forbidden { .. })), "{defaults:?}");
+    }
+}

@@ -17,7 +17,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use zeroize::Zeroizing;
 
 use super::super::body;
-use super::error::{BarbicanError, shortened};
+use super::error::BarbicanError;
 use super::time;
 
 /// The longest text of most properties, in characters.
@@ -242,8 +242,7 @@ impl Object {
         match self.rest.keys().next() {
             None => Ok(()),
             Some(name) => {
-                let name = shortened(name);
-                Err(BarbicanError::invalid(self.schema, Some(&name), format!("'{name}' is not known here")))
+                Err(BarbicanError::chosen(self.schema, name, "there is no property of this name here"))
             }
         }
     }

@@ -9,7 +9,7 @@ use chatelaine_core::Error;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use super::super::error::ApiError;
+use super::super::error::{ApiError, is_repeatable};
 
 /// Clients find this sentence in the answer and turn it into an error of its own; it must stay as it is.
 pub(crate) const HAS_CONSUMERS: &str = "Secret cannot be deleted as it has consumers.";
@@ -61,6 +61,11 @@ impl BarbicanError {
                 "The body does not fit the schema '{schema}': property '{named}': {reason}"
             ))
         }
+    }
+
+    /// 400 for a property whose name the client chose: it could be a misplaced key, and is repeated only if it is a word.
+    pub(crate) fn chosen(schema: &str, name: &str, reason: impl AsRef<str>) -> Self {
+        Self::invalid(schema, Some(name).filter(|name| is_repeatable(name)), reason)
     }
 
     /// 400 for a parameter of the query.
@@ -186,7 +191,8 @@ impl From<ApiError> for BarbicanError {
 impl From<BarbicanError> for ApiError {
     fn from(error: BarbicanError) -> Self {
         Self {
-            field: error.property,
+            // The log says which it was; what a client chose may be a misplaced key.
+            field: error.property.filter(|name| is_repeatable(name)),
             retry_after: error.retry_after,
             detail: error.detail,
             ..Self::new(error.status, error.description.unwrap_or_default())

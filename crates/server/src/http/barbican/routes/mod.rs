@@ -198,7 +198,12 @@ async fn enter(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
         _slot: slot,
     };
     parts.extensions.insert(Arc::new(asker));
-    let mut response = next.run(Request::from_parts(parts, body)).await;
+    // Handlers take parts of the path as text.
+    let mut response = if percent_encoding::percent_decode_str(parts.uri.path()).decode_utf8().is_ok() {
+        next.run(Request::from_parts(parts, body)).await
+    } else {
+        nothing_here().await.into_response()
+    };
     version.stamp(response.headers_mut());
     response
 }

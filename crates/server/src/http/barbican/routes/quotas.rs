@@ -23,8 +23,8 @@ const READ: Access = Access { rule: "project_quotas:get", action: Action::GetMet
 const SET: Access = Access { rule: "project_quotas:put", action: Action::Update };
 const REMOVE: Access = Access { rule: "project_quotas:delete", action: Action::Delete };
 
-/// The longest id of a project that has quotas, in bytes.
-const MAX_PROJECT: usize = 255;
+/// The longest id of a project that has quotas, in bytes: with the number of its key it is the id of a record.
+const MAX_PROJECT: usize = chatelaine_core::store::MAX_ID - 12;
 
 impl From<&QuotaContent> for Quotas {
     fn from(of: &QuotaContent) -> Self {
@@ -125,7 +125,7 @@ pub(super) async fn effective(
     headers: HeaderMap,
 ) -> Answer {
     accept::json(&headers)?;
-    allow(&app, &asker, EFFECTIVE).await?;
+    app.manager.allow_look(&asker.caller, EFFECTIVE).await?;
     let quotas = in_force(&app, asker.project()).await?;
     Ok(private(Json(EffectiveDocument { quotas })))
 }

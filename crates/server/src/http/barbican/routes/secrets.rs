@@ -82,6 +82,18 @@ async fn consumers_of(app: &App, id: SecretId) -> Result<Vec<SecretConsumer>, Ba
     Ok(found.map(|document| consumers(&document.content)).unwrap_or_default())
 }
 
+/// The same for a listing: what is damaged does not hide the secrets beside it.
+async fn undamaged_consumers_of(app: &App, id: SecretId) -> Result<Vec<SecretConsumer>, BarbicanError> {
+    let kept = app.manager.peek_document::<ConsumersContent>(SECRET_CONSUMERS, &id.to_string()).await;
+    match kept {
+        Err(Error::Corrupt(reason)) => {
+            tracing::error!(reason, "the consumers of a secret are left out of a listing");
+            Ok(Vec::new())
+        }
+        found => Ok(found?.map(|document| consumers(&document.content)).unwrap_or_default()),
+    }
+}
+
 fn entry<'a>(id: &'a str, view: &'a SecretView) -> SecretEntry<'a> {
     let metadata = &view.metadata;
     SecretEntry {
@@ -123,7 +135,7 @@ pub(super) async fn list(
     let mut used: HashMap<SecretId, Vec<SecretConsumer>> = HashMap::new();
     if asker.version.shows_consumers() {
         for view in &views {
-            used.insert(view.id, consumers_of(&app, view.id).await?);
+            used.insert(view.id, undamaged_consumers_of(&app, view.id).await?);
         }
     }
     let shown = |view| document(&asker, view, used.get(&view.id).map(Vec::as_slice).unwrap_or_default());

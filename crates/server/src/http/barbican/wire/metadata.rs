@@ -31,7 +31,7 @@ fn key(schema: &str, text: &str) -> Result<String, BarbicanError> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if text.is_empty() || text.len() > MAX_TEXT || !text.bytes().all(allowed) {
         let reason = format!("keys have 1 to {MAX_TEXT} letters of ASCII, digits, '_' and '-'");
-        return Err(BarbicanError::invalid(schema, Some(&shortened(text)), reason));
+        return Err(BarbicanError::chosen(schema, text, reason));
     }
     Ok(text.to_ascii_lowercase())
 }
@@ -52,12 +52,12 @@ pub(crate) fn read_all(mut object: Object) -> Result<MetadataDocument, BarbicanE
     for (name, value) in entries {
         let name = key(SCHEMA, &name)?;
         let Json::Text(value) = value else {
-            return Err(BarbicanError::invalid(SCHEMA, Some(&name), "it must be a string"));
+            return Err(BarbicanError::chosen(SCHEMA, &name, "it must be a string"));
         };
         if value.chars().count() > MAX_TEXT {
-            return Err(BarbicanError::invalid(
+            return Err(BarbicanError::chosen(
                 SCHEMA,
-                Some(&name),
+                &name,
                 format!("it has more than {MAX_TEXT} characters"),
             ));
         }
