@@ -92,11 +92,15 @@ fn make(file: &Path, endpoint: &str) -> Result<(Zeroizing<String>, String), Iden
     let mut document = Document::default();
     let mut tokens = Zeroizing::new(String::with_capacity(1024));
     tokens.push_str(TOKENS_HEADER);
-    for (user, project, role) in [("administrator", "admin", "admin"), ("service", "service", "service")] {
+    // Keystone's admin is a member and a reader as well: Barbican's rules ask for those.
+    let roles = [&["admin", "member", "reader"][..], &["service"]];
+    for ((user, project), roles) in
+        [("administrator", "admin"), ("service", "service")].into_iter().zip(roles)
+    {
         let new = NewIdentity {
             user_name: user.to_owned(),
             project: project.to_owned(),
-            roles: vec![role.to_owned()],
+            roles: roles.iter().map(|role| (*role).to_owned()).collect(),
             user_id: None,
             project_id: None,
             expires_at: None,

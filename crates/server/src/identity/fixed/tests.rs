@@ -120,7 +120,7 @@ async fn the_first_start_makes_an_administrator_and_a_service() {
     let caller = ask(&identities, &administrator, None).await.unwrap();
     assert_eq!(
         (caller.identity().user_name.as_str(), &*caller.identity().roles),
-        ("administrator", &["admin".to_owned()][..])
+        ("administrator", &["admin", "member", "reader"].map(str::to_owned)[..])
     );
     let other = ask(&identities, &service, None).await.unwrap();
     assert_eq!(
