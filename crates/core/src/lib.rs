@@ -23,6 +23,7 @@ pub mod store;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 pub mod tombstone;
+pub mod turns;
 mod walk;
 
 pub use clock::{Clock, Timestamp};

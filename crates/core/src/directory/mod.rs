@@ -8,12 +8,13 @@
 mod project;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::id::{SecretId, Version};
 use crate::secret::{Metadata, SecretView};
+use crate::turns::Turns;
 
 pub(crate) use project::Project;
 
@@ -56,18 +57,16 @@ pub(crate) struct Directory {
     state: Mutex<State>,
     most_entries: usize,
     /// Held while a project is read, so that it is read once.
-    reading: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    reading: Turns,
 }
 
 /// More projects in doubt than this, and nothing is remembered any more.
 const MOST_DOUBTFUL: usize = 10_000;
-/// Turns that nobody waits for are dropped when there are more than this.
-const MANY_TURNS: usize = 1024;
 
 impl Directory {
     /// A memory of at most so many secrets; a large one counts as many.
     pub(crate) fn new(most_entries: usize) -> Self {
-        Self { state: Mutex::default(), most_entries, reading: Mutex::default() }
+        Self { state: Mutex::default(), most_entries, reading: Turns::default() }
     }
 
     /// Asks a project, if it is remembered.
@@ -82,16 +81,7 @@ impl Directory {
 
     /// The turn to read a project, to be waited for.
     pub(crate) fn turn(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
-        let mut reading = self.reading.lock();
-        if let Some(turn) = reading.get(name).and_then(Weak::upgrade) {
-            return turn;
-        }
-        if reading.len() > MANY_TURNS {
-            reading.retain(|_, turn| turn.strong_count() > 0);
-        }
-        let turn = Arc::default();
-        reading.insert(name.to_owned(), Arc::downgrade(&turn));
-        turn
+        self.reading.of(name)
     }
 
     /// From here on, news of this project are kept for [`Self::remember`].

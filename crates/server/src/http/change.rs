@@ -14,14 +14,24 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, ApiError>> + Send + 'static,
 {
-    let running = tokio::spawn(async move {
+    carry_out(async move {
         let result = change.await;
         drop(slot);
         result
-    });
-    running
+    })
+    .await
+}
+
+/// The same for a change that holds its caller's place itself, with the errors of any interface.
+pub(crate) async fn carry_out<T, E, F>(change: F) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<ApiError> + Send + 'static,
+    F: Future<Output = Result<T, E>> + Send + 'static,
+{
+    tokio::spawn(change)
         .await
-        .unwrap_or_else(|error| Err(ApiError::failed(format!("the task of a change ended: {error}"))))
+        .unwrap_or_else(|error| Err(ApiError::failed(format!("the task of a change ended: {error}")).into()))
 }
 
 /// Somebody was faster, and the caller had not asked for a version: a conflict, not a failed precondition.

@@ -28,8 +28,10 @@ use axum::middleware;
 use axum::routing::{get, post};
 use chatelaine_api::AlgorithmsDocument;
 use chatelaine_core::manager::Manager;
+use chatelaine_core::turns::Turns;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use ipnet::IpNet;
+use tokio::sync::Semaphore;
 use tower::Layer as _;
 
 use crate::audit::{FileTrail, LimitedTrail};
@@ -91,7 +93,10 @@ pub struct App {
     /// Held by a run of the reaper.
     pub(crate) reaping: tokio::sync::Mutex<()>,
     limits: Limits,
-    turns: barbican::turns::Turns,
+    /// Held while a project's quota is counted and used.
+    turns: Turns,
+    /// Places for the making of key pairs, one for each processor.
+    pairs: Semaphore,
     pub(crate) refusals: Arc<LimitedTrail>,
     algorithms: Arc<AlgorithmsDocument>,
     readiness: health::Readiness,
@@ -114,7 +119,8 @@ impl App {
             options: Options::new(config),
             reaping: tokio::sync::Mutex::new(()),
             limits: Limits::new(&config.limits),
-            turns: barbican::turns::Turns::default(),
+            turns: Turns::default(),
+            pairs: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZeroUsize::get)),
             refusals,
             algorithms: Arc::new(native::algorithms::document()),
             readiness: health::Readiness::default(),

@@ -18,6 +18,5 @@ pub(crate) mod path;
 pub(crate) mod query;
 pub(crate) mod routes;
 pub(crate) mod time;
-pub(crate) mod turns;
 pub(crate) mod version;
 pub(crate) mod wire;

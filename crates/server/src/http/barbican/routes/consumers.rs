@@ -55,7 +55,8 @@ pub(super) async fn list(
     Ok(asker.listing(("consumers", &place), page, false, (entries, total)))
 }
 
-async fn content_of(app: &App, id: SecretId) -> Result<ConsumersContent, BarbicanError> {
+/// Who uses a secret.
+pub(super) async fn content_of(app: &App, id: SecretId) -> Result<ConsumersContent, Error> {
     let found = app.manager.peek_document::<ConsumersContent>(SECRET_CONSUMERS, &id.to_string()).await?;
     Ok(found.map(|document| document.content).unwrap_or_default())
 }

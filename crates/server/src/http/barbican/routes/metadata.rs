@@ -151,23 +151,36 @@ pub(super) async fn add(
     Ok(made(StatusCode::CREATED, &*entry, &href))
 }
 
-pub(super) async fn change(
-    State(app): State<Arc<App>>,
-    Extension(asker): Asking,
-    Path((id, key)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
+/// Puts the entry that the path names, by `change`, and answers with it.
+async fn put_entry(
+    (app, asker): (Arc<App>, Arc<super::Asker>),
+    (id, key): (String, String),
+    (headers, body): (HeaderMap, Body),
+    access: Access,
+    change: fn(&mut Words, &Entry) -> Result<(), Wrong>,
+) -> Result<Arc<Entry>, BarbicanError> {
     let id = path::id("secret", &id)?;
-    app.manager.may(&asker.caller, id, CHANGE).await?;
+    app.manager.may(&asker.caller, id, access).await?;
     let entry = metadata::read_entry(object(&app, &headers, body, metadata::ENTRY_SCHEMA).await?)?;
     metadata::same_key(&entry, &key)?;
     let entry = Arc::new(entry);
     let new = Arc::clone(&entry);
-    let change = move |words: &mut Words| {
-        if words.contains_key(&new.key) { insert(words, &new) } else { Err(Wrong::Unknown) }
+    let change = move |words: &mut Words| change(words, &new);
+    edit(app, asker, id, access, change).await?.map_err(|problem| refusal(&problem, &key))?;
+    Ok(entry)
+}
+
+pub(super) async fn change(
+    State(app): State<Arc<App>>,
+    Extension(asker): Asking,
+    Path(place): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let known = |words: &mut Words, new: &Entry| {
+        if words.contains_key(&new.key) { insert(words, new) } else { Err(Wrong::Unknown) }
     };
-    edit(app, asker, id, CHANGE, change).await?.map_err(|problem| refusal(&problem, &key))?;
+    let entry = put_entry((app, asker), place, (headers, body), CHANGE, known).await?;
     Ok(private(Json(&*entry)))
 }
 
@@ -175,18 +188,11 @@ pub(super) async fn change(
 pub(super) async fn put_or_change(
     State(app): State<Arc<App>>,
     Extension(asker): Asking,
-    Path((id, key)): Path<(String, String)>,
+    Path(place): Path<(String, String)>,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let id = path::id("secret", &id)?;
-    app.manager.may(&asker.caller, id, ADD).await?;
-    let entry = metadata::read_entry(object(&app, &headers, body, metadata::ENTRY_SCHEMA).await?)?;
-    metadata::same_key(&entry, &key)?;
-    let entry = Arc::new(entry);
-    let new = Arc::clone(&entry);
-    let change = move |words: &mut Words| insert(words, &new);
-    edit(app, asker, id, ADD, change).await?.map_err(|problem| refusal(&problem, &key))?;
+    let entry = put_entry((app, asker), place, (headers, body), ADD, insert).await?;
     Ok(private((StatusCode::CREATED, Json(&*entry))))
 }
 

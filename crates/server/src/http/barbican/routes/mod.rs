@@ -14,7 +14,6 @@ mod quotas;
 mod secrets;
 mod stores;
 
-use std::future::Future;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -37,8 +36,10 @@ use super::wire::Listing;
 use super::{accept, path};
 use crate::http::App;
 use crate::http::caller::Authenticated;
+use crate::http::change::carry_out;
 use crate::http::error::ApiError;
 use crate::http::limits::Slot;
+use crate::http::native::no_store;
 
 /// An authenticated caller with a project, and what every handler needs to know of the request.
 pub(crate) struct Asker {
@@ -237,18 +238,6 @@ async fn describe(Extension(asker): Asking, headers: HeaderMap) -> Answer {
     Ok(Json(asker.version.document(&asker.base)).into_response())
 }
 
-/// Runs a change to its end, whether or not the client waits for it.
-async fn carry_out<T, F>(change: F) -> Result<T, BarbicanError>
-where
-    T: Send + 'static,
-    F: Future<Output = Result<T, BarbicanError>> + Send + 'static,
-{
-    match tokio::spawn(change).await {
-        Ok(result) => result,
-        Err(error) => Err(ApiError::failed(format!("the task of a change ended: {error}")).into()),
-    }
-}
-
 impl Asker {
     fn href(&self, collection: &str, id: &impl std::fmt::Display) -> String {
         format!("{}/v1/{collection}/{id}", self.base)
@@ -282,10 +271,10 @@ impl Page {
     }
 }
 
-/// Nothing about secrets may lie in a proxy's cache (RFC 9111, section 5.2.2.5).
+/// An answer that no proxy may keep.
 fn private(answer: impl IntoResponse) -> Response {
     let mut response = answer.into_response();
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    no_store(&mut response);
     response
 }
 

@@ -197,7 +197,7 @@ async fn pair(
 ) -> Result<(OrderOutcome, Product), BarbicanError> {
     let passphrase = new.passphrase.as_ref().map(|text| KeyMaterial::copy_from(text.expose()));
     // Large RSA keys take seconds: few at a time, and not on a thread that others' requests wait for.
-    let _place = app.turns.pairs.acquire().await.map_err(|error| Error::Internal(error.to_string()))?;
+    let _place = app.pairs.acquire().await.map_err(|error| Error::Internal(error.to_string()))?;
     let (pair, passphrase) = tokio::task::spawn_blocking(move || {
         let pair = keypair::key_pair(kind, passphrase.as_ref());
         pair.map(|pair| (pair, passphrase))

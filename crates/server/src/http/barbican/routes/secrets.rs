@@ -20,6 +20,7 @@ use super::super::filter::{SecretEntry, SecretFilter as Filter};
 use super::super::wire::Reference;
 use super::super::wire::consumer::SecretConsumer;
 use super::super::wire::secret::{self, SecretDocument, Shown};
+use super::consumers::content_of;
 use super::{
     Answer, Asker, Asking, BarbicanError, accept, allow, carry_out, made, object, path, payloads, private,
     quotas,
@@ -78,19 +79,17 @@ pub(super) fn consumers(content: &ConsumersContent) -> Vec<SecretConsumer> {
 }
 
 async fn consumers_of(app: &App, id: SecretId) -> Result<Vec<SecretConsumer>, BarbicanError> {
-    let found = app.manager.peek_document::<ConsumersContent>(SECRET_CONSUMERS, &id.to_string()).await?;
-    Ok(found.map(|document| consumers(&document.content)).unwrap_or_default())
+    Ok(consumers(&content_of(app, id).await?))
 }
 
 /// The same for a listing: what is damaged does not hide the secrets beside it.
 async fn undamaged_consumers_of(app: &App, id: SecretId) -> Result<Vec<SecretConsumer>, BarbicanError> {
-    let kept = app.manager.peek_document::<ConsumersContent>(SECRET_CONSUMERS, &id.to_string()).await;
-    match kept {
+    match content_of(app, id).await {
         Err(Error::Corrupt(reason)) => {
             tracing::error!(reason, "the consumers of a secret are left out of a listing");
             Ok(Vec::new())
         }
-        found => Ok(found?.map(|document| consumers(&document.content)).unwrap_or_default()),
+        found => Ok(consumers(&found?)),
     }
 }
 

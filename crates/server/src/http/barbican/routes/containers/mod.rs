@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use axum::{Extension, Json};
 use chatelaine_core::Error;
 use chatelaine_core::audit::Action;
@@ -227,8 +227,7 @@ pub(in super::super) async fn add_secret(
         };
         app.manager.edit_document(&asker.caller, CONTAINER, &id, ADD_SECRET, edit).await?;
         let href = asker.href("containers", &id);
-        let response: Response = made(StatusCode::CREATED, Reference::Container(href.clone()), &href);
-        Ok(response)
+        Ok(made(StatusCode::CREATED, Reference::Container(href.clone()), &href))
     })
     .await
 }
