@@ -58,6 +58,7 @@ pub struct NewKeyRequest {
     pub generate: bool,
     /// A name for people, at most 255 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 255)]
     pub name: Option<String>,
     /// The algorithm the key is for, one of `GET /v1/algorithms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,17 +74,20 @@ pub struct NewKeyRequest {
     /// The service's master key that the key string is wrapped under, by name; taken from the key string where that
     /// is an envelope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 255)]
     pub master_key: Option<String>,
     /// Free words of the owner: at most 32 of at most 255 characters each, names of letters, digits, `_`, `-` and `.`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
     /// Not released before this moment (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     pub activates_at: Option<String>,
     /// Not released from this moment on (RFC 3339). The key stays, unless the operator has expired keys deleted
     /// (`deletion.expired_after_seconds`): then it is deleted so long after, and its key string destroyed when the grace period is
     /// over too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     pub expires_at: Option<String>,
 }
 
@@ -105,18 +109,18 @@ pub struct UpdateKeyRequest {
     pub key_string: Option<KeyString>,
     /// A new name.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
     pub name: Option<Option<String>>,
     /// The master key that the new key string is wrapped under; taken from the key string where that is an envelope.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
     pub master_key: Option<Option<String>>,
     /// New free words, in place of all old ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<BTreeMap<String, String>>,
     /// A new expiry, in the future and after `activates_at`. Not of a key that has expired already (409).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Option<String>>,
 }
 
@@ -134,6 +138,7 @@ pub struct Revocation {
     /// Why.
     pub reason: RevocationReason,
     /// When (RFC 3339).
+    #[schema(format = DateTime)]
     pub at: String,
 }
 
@@ -141,8 +146,10 @@ pub struct Revocation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Deletion {
     /// When it was asked for (RFC 3339).
+    #[schema(format = DateTime)]
     pub at: String,
     /// When the key string will be destroyed (RFC 3339).
+    #[schema(format = DateTime)]
     pub purge_at: String,
 }
 
@@ -178,14 +185,18 @@ pub struct KeyDocument {
     /// The project it was put from.
     pub project_id: String,
     /// When it was put (RFC 3339, UTC), and so on.
+    #[schema(format = DateTime)]
     pub created_at: String,
     /// When it was last changed.
+    #[schema(format = DateTime)]
     pub updated_at: String,
     /// Not released before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     pub activates_at: Option<String>,
     /// Not released from then on; see `NewKeyRequest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     pub expires_at: Option<String>,
     /// The revocation, if it was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -35,6 +35,7 @@ pub struct AccessDocument {
     /// How many users may read it whatever their project.
     pub users: u64,
     /// When the list was last changed (RFC 3339).
+    #[schema(format = DateTime)]
     pub updated_at: String,
 }
 
@@ -74,14 +75,18 @@ pub struct SecretDocument {
     /// The state now. A deleted secret keeps its state until it is purged.
     pub state: State,
     /// When it was made (RFC 3339, UTC), and so on.
+    #[schema(format = DateTime)]
     pub created_at: String,
     /// When it was last changed.
+    #[schema(format = DateTime)]
     pub updated_at: String,
     /// Not released before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     pub activates_at: Option<String>,
     /// Not released from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     pub expires_at: Option<String>,
     /// The revocation, if it was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]

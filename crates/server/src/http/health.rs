@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
-use chatelaine_api::{ReadinessCheck, ReadinessDocument};
+use chatelaine_api::{ErrorDocument, ReadinessCheck, ReadinessDocument};
 use http::{HeaderValue, StatusCode, header};
 use tokio::sync::Mutex;
 
@@ -103,7 +103,8 @@ pub(crate) async fn check(app: &App) -> ReadinessDocument {
 }
 
 /// Figures for Prometheus, in OpenMetrics text.
-#[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200, body = String)))]
+#[utoipa::path(get, path = "/metrics", tag = "operations",
+    responses((status = 200, body = String, content_type = "application/openmetrics-text"), (status = 403, body = ErrorDocument)))]
 pub(crate) async fn metrics(
     State(app): State<Arc<App>>,
     Extension(context): Extension<Context>,

@@ -166,7 +166,17 @@ impl App {
 
 /// All routes with the layers around them.
 pub fn router(app: Arc<App>) -> Router {
-    let inner = Router::new()
+    let inner = routes(&app)
+        .layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), context::surround))
+        .with_state(app);
+    // Around the router: it decides which route is found.
+    Router::new().fallback_service(barbican::path::NormalisePath.layer(inner))
+}
+
+/// All routes, as [`openapi`] describes them.
+fn routes(app: &Arc<App>) -> Router<Arc<App>> {
+    Router::new()
         .route("/v1/keys", get(native::list_keys).post(native::create_key))
         .route(
             "/v1/keys/{key_id}",
@@ -186,12 +196,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/metrics", get(health::metrics))
         .fallback(no_such_route)
         .method_not_allowed_fallback(wrong_method)
-        .merge(barbican::routes::routes(&app))
-        .layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), context::surround))
-        .with_state(app);
-    // Around the router: it decides which route is found.
-    Router::new().fallback_service(barbican::path::NormalisePath.layer(inner))
+        .merge(barbican::routes::routes(app))
 }
 
 /// Neither this nor the next repeats what was sent: it could be a misplaced key.

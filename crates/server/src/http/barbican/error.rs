@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use chatelaine_core::Error;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::super::error::{ApiError, is_repeatable};
 
@@ -28,10 +29,16 @@ pub(crate) struct BarbicanError {
     detail: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
+/// What every refusal holds but that of a token.
+#[derive(Serialize, ToSchema)]
+#[schema(as = BarbicanError)]
+pub(crate) struct Document<'a> {
+    /// The HTTP status.
     code: u16,
+    /// The status in words.
     title: &'a str,
+    /// What was wrong and what is allowed; null for an `Accept` header that cannot be served.
+    #[schema(required)]
     description: Option<&'a str>,
 }
 

@@ -1,9 +1,14 @@
 //! Moments as Barbican writes and reads them: UTC, ISO 8601, without a zone.
 
+use std::borrow::Cow;
+
 use chatelaine_core::Timestamp;
 use jiff::civil::Time;
 use jiff::fmt::temporal::DateTimeParser;
 use jiff::tz::Offset;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 const PARSER: DateTimeParser = DateTimeParser::new();
 
@@ -11,6 +16,26 @@ const PARSER: DateTimeParser = DateTimeParser::new();
 pub(crate) fn written(moment: Timestamp) -> String {
     let text = with_fraction(moment);
     text.strip_suffix(".000000").map(str::to_owned).unwrap_or(text)
+}
+
+/// What [`written`] writes, as the description of the API shows it.
+pub(crate) enum Moment {}
+
+impl PartialSchema for Moment {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some(r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{6})?$"))
+            .description(Some("A moment in UTC, in ISO 8601 without a zone"))
+            .examples(["2026-11-23T15:49:36.974210"])
+            .into()
+    }
+}
+
+impl ToSchema for Moment {
+    fn name() -> Cow<'static, str> {
+        "BarbicanMoment".into()
+    }
 }
 
 /// The same, always with microseconds.

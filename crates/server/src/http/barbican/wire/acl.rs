@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use chatelaine_core::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::super::body::{Json, MAX_TEXT, Object};
 use super::super::error::BarbicanError;
-use super::super::time;
+use super::super::time::{self, Moment};
 
 pub(crate) const SCHEMA: &str = "ACL";
 /// Most users of one list. Barbican has no limit but the request's.
@@ -71,20 +72,28 @@ pub(crate) struct Shown<'a> {
 }
 
 /// How a list is shown.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BarbicanAcl)]
 pub(crate) struct AclDocument<'a> {
     read: Read<'a>,
 }
 
-#[derive(Debug, Serialize)]
+/// Who may read. Without a list the project may, and nothing else is said.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BarbicanAclRead)]
 struct Read<'a> {
+    /// Whether members of the project may; if not, it is private.
     #[serde(rename = "project-access")]
     project_access: bool,
+    /// Users who may, of whatever project.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<Vec<String>>)]
     users: Option<&'a BTreeSet<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<Moment>)]
     created: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<Moment>)]
     updated: Option<String>,
 }
 

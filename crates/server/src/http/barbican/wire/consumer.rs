@@ -2,6 +2,7 @@
 
 use chatelaine_core::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::super::body::{MAX_TEXT, Object};
 use super::super::error::BarbicanError;
@@ -13,18 +14,25 @@ pub(crate) const SCHEMA: &str = "Consumer";
 const MAX_NAME: usize = 36;
 
 /// A consumer of a secret, as requests name it and secrets show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = BarbicanSecretConsumer)]
 pub(crate) struct SecretConsumer {
+    #[schema(min_length = 1, max_length = 255, example = "volume")]
     pub(crate) service: String,
+    #[schema(min_length = 1, max_length = 255, example = "volume")]
     pub(crate) resource_type: String,
+    #[schema(min_length = 1, max_length = 255)]
     pub(crate) resource_id: String,
 }
 
 /// A consumer of a container, as requests name it and containers show it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[schema(as = BarbicanContainerConsumer)]
 pub(crate) struct ContainerConsumer {
+    #[schema(min_length = 1, max_length = 36)]
     pub(crate) name: String,
     #[serde(rename = "URL")]
+    #[schema(min_length = 1, max_length = 255)]
     pub(crate) url: String,
 }
 

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use chatelaine_core::Timestamp;
 use chatelaine_core::id::SecretId;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::super::body::{MAX_TEXT, Object};
 use super::super::error::BarbicanError;
 use super::super::path;
-use super::super::time;
+use super::super::time::{self, Moment};
 use super::consumer::ContainerConsumer;
 use super::secret::ACTIVE;
 
@@ -184,23 +185,37 @@ pub(crate) struct Shown<'a> {
 }
 
 /// How a container is shown, alone and in lists.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BarbicanContainer)]
 pub(crate) struct ContainerDocument<'a> {
+    #[schema(value_type = Moment)]
     created: String,
+    #[schema(value_type = Moment)]
     updated: String,
+    /// Always `ACTIVE`.
     status: &'static str,
+    #[schema(required)]
     name: Option<&'a str>,
+    /// `generic`, `rsa` or `certificate`.
     #[serde(rename = "type")]
     kind: &'a str,
+    /// The user that made it.
     creator_id: &'a str,
+    /// The container's address; its id is the last part.
     container_ref: String,
+    /// Without secrets that are no longer there.
     secret_refs: Vec<MemberDocument<'a>>,
+    #[schema(value_type = Vec<ContainerConsumer>)]
     consumers: &'a [ContainerConsumer],
 }
 
-#[derive(Debug, Serialize)]
+/// A secret in a container.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BarbicanMember)]
 struct MemberDocument<'a> {
+    #[schema(required)]
     name: Option<&'a str>,
+    /// The secret's address.
     secret_ref: String,
 }
 

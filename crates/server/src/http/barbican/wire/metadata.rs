@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::super::body::{Json, MAX_TEXT, Object};
 use super::super::error::{BarbicanError, shortened};
@@ -13,16 +14,22 @@ pub(crate) const ENTRY_SCHEMA: &str = "SecretMetadatum";
 pub(crate) const MAX_ENTRIES: usize = 256;
 
 /// All entries of a secret, as they are sent and shown.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = BarbicanMetadata)]
 pub(crate) struct MetadataDocument {
+    /// At most 256 entries. Keys have 1 to 255 letters, digits, `_` and `-`, and become lower case; values have at most 255
+    /// characters.
     pub(crate) metadata: BTreeMap<String, String>,
 }
 
 /// One entry.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = BarbicanMetadataEntry)]
 pub(crate) struct Entry {
     /// In lower case.
+    #[schema(min_length = 1, max_length = 255, pattern = "^[A-Za-z0-9_-]+$")]
     pub(crate) key: String,
+    #[schema(max_length = 255)]
     pub(crate) value: String,
 }
 

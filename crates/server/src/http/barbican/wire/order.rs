@@ -7,10 +7,11 @@ use chatelaine_crypto::keypair::MAXIMUM_PASSPHRASE;
 use chatelaine_crypto::{KeyMaterial, KeyPairKind};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::super::body::{Json, MAX_TEXT, Object};
 use super::super::error::{BarbicanError, shortened};
-use super::super::time;
+use super::super::time::{self, Moment};
 use super::container::ContainerKind;
 use super::secret::{ACTIVE, Described, is_nothing};
 
@@ -220,27 +221,46 @@ pub(crate) struct Shown<'a> {
 }
 
 /// How an order is shown, alone and in lists. Clients refuse keys they do not know.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BarbicanOrder)]
 pub(crate) struct OrderDocument<'a> {
+    #[schema(value_type = Moment)]
     created: String,
+    #[schema(value_type = Moment)]
     updated: String,
+    /// `ACTIVE`, or `ERROR` for what is not made.
     status: &'static str,
+    /// `key` or `asymmetric`.
     #[serde(rename = "type")]
     kind: &'a str,
+    /// As it was ordered, a passphrase left out.
+    #[schema(value_type = Object)]
     meta: &'a Map<String, Value>,
+    /// The user that ordered it.
     creator_id: &'a str,
+    /// The order's address; its id is the last part.
     order_ref: String,
+    /// The key that was made.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     secret_ref: Option<String>,
+    /// The container of the key pair that was made.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     container_ref: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     sub_status: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     sub_status_message: Option<&'static str>,
+    /// Why nothing was made, as a status of HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error_status_code: Option<String>,
+    /// Why nothing was made.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error_reason: Option<String>,
 }
 

@@ -1,6 +1,7 @@
 //! Quotas of projects: how many of each thing one may have.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::super::body::Object;
 use super::super::error::BarbicanError;
@@ -8,12 +9,18 @@ use super::super::error::BarbicanError;
 pub(crate) const SCHEMA: &str = "ProjectQuotas";
 
 /// Quotas; negative is without limit. For a project, none is the default; for a change, none stays.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = BarbicanQuotas)]
 pub(crate) struct Quotas {
+    #[schema(required)]
     pub(crate) secrets: Option<i64>,
+    #[schema(required)]
     pub(crate) orders: Option<i64>,
+    #[schema(required)]
     pub(crate) containers: Option<i64>,
+    #[schema(required)]
     pub(crate) consumers: Option<i64>,
+    #[schema(required)]
     pub(crate) cas: Option<i64>,
 }
 
@@ -63,19 +70,22 @@ pub(crate) fn room(what: &str, quota: Option<i64>, count: u64) -> Result<(), Bar
 }
 
 /// The answer of `GET /v1/quotas`: what counts for the caller's project.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BarbicanEffectiveQuotas)]
 pub(crate) struct EffectiveDocument {
     pub(crate) quotas: Quotas,
 }
 
 /// The answer of `GET /v1/project-quotas/{project}`: what was set, null where nothing was.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BarbicanProjectQuotas)]
 pub(crate) struct ProjectDocument {
     pub(crate) project_quotas: Quotas,
 }
 
 /// An entry of `GET /v1/project-quotas`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BarbicanProjectQuotasEntry)]
 pub(crate) struct ProjectEntry {
     pub(crate) project_id: String,
     pub(crate) project_quotas: Quotas,

@@ -3,11 +3,12 @@
 use chatelaine_core::Timestamp;
 use chatelaine_core::secret::SecretType;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::super::body::{Json, MAX_TEXT, Object, Text};
 use super::super::content::{self, Payload};
 use super::super::error::BarbicanError;
-use super::super::time;
+use super::super::time::{self, Moment};
 use super::consumer::SecretConsumer;
 
 /// The schema that refusals name.
@@ -173,26 +174,44 @@ pub(crate) struct Shown<'a> {
 }
 
 /// How a secret is shown, alone and in lists. Clients refuse keys they do not know.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BarbicanSecret)]
 pub(crate) struct SecretDocument<'a> {
+    #[schema(value_type = Moment)]
     created: String,
+    #[schema(value_type = Moment)]
     updated: String,
+    /// Always `ACTIVE`.
     status: &'static str,
+    #[schema(required)]
     name: Option<&'a str>,
+    #[schema(value_type = chatelaine_api::SecretType)]
     secret_type: &'static str,
+    #[schema(required, value_type = Option<Moment>)]
     expiration: Option<String>,
+    #[schema(required)]
     algorithm: Option<&'a str>,
+    #[schema(required)]
     bit_length: Option<u32>,
+    #[schema(required)]
     mode: Option<&'a str>,
+    /// The user that stored it.
     creator_id: &'a str,
+    /// Only where there is a payload.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     content_types: Option<ContentTypes<'a>>,
+    /// Not with microversion 1.0.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<Vec<SecretConsumer>>)]
     consumers: Option<&'a [SecretConsumer]>,
+    /// The secret's address; its id is the last part.
     secret_ref: String,
 }
 
-#[derive(Debug, Serialize)]
+/// The media type of a payload.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BarbicanContentTypes)]
 struct ContentTypes<'a> {
     default: &'a str,
 }
