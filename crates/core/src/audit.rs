@@ -27,6 +27,9 @@ pub enum Action {
     Revoke,
     Purge,
     Restore,
+    RotateMasterKey,
+    RotateScopeKey,
+    Rewrap,
     StartServer,
     StopServer,
     RecoverTrail,
@@ -49,6 +52,9 @@ impl Action {
             Self::Revoke => "revoke",
             Self::Purge => "purge",
             Self::Restore => "restore",
+            Self::RotateMasterKey => "update/master_key",
+            Self::RotateScopeKey => "update/scope_key",
+            Self::Rewrap => "update/rewrap",
             Self::StartServer => "start",
             Self::StopServer => "stop",
             Self::RecoverTrail => "recover",
@@ -71,6 +77,9 @@ impl Action {
             Self::Revoke,
             Self::Purge,
             Self::Restore,
+            Self::RotateMasterKey,
+            Self::RotateScopeKey,
+            Self::Rewrap,
             Self::StartServer,
             Self::StopServer,
             Self::RecoverTrail,
@@ -120,7 +129,7 @@ pub struct Initiator {
 pub struct Written {
     /// The version the record has after the change.
     pub version: Version,
-    /// The first 16 bytes of SHA-256 over the sealed body, in hex; empty where the record is removed.
+    /// The fingerprint of the record ([`crate::record::digest`]), in hex; empty where the record is removed.
     pub digest: String,
 }
 

@@ -111,6 +111,11 @@ fn in_words<T>(result: Result<T>) -> Result<std::result::Result<T, String>> {
     }
 }
 
+/// A record that was removed since it was listed has no problem.
+fn gone_is_well(error: Error) -> Result<Option<String>> {
+    if matches!(error, Error::NotFound { .. }) { Ok(None) } else { Err(error) }
+}
+
 impl Check<'_> {
     fn find(&mut self, kind: &Kind, id: &str, problem: impl Into<String>) {
         self.report.findings.push(Finding {
@@ -160,7 +165,7 @@ impl Check<'_> {
 
     async fn problems_of(&self, record: &Record) -> Result<Vec<String>> {
         let mut problems = Vec::new();
-        match in_words(self.problem_of(record).await)? {
+        match in_words(self.problem_of(record).await.or_else(gone_is_well))? {
             Ok(problem) => problems.extend(problem),
             Err(problem) => problems.push(problem),
         }
@@ -178,25 +183,26 @@ impl Check<'_> {
     /// What does not fit within the record, and of a deleted secret with its tombstone.
     async fn problem_of(&self, record: &Record) -> Result<Option<String>> {
         if record.kind == Kind::SCOPE_KEY {
-            self.keyring.open_scope_key(record)?;
+            let (record, _) = self.keyring.open_current(self.store, record).await?;
+            self.keyring.check_scope_key(&record)?;
             return Ok(None);
         }
         if record.kind == Kind::TOMBSTONE {
             tombstone::open(self.keyring, self.store, record).await?;
             return Ok(None);
         }
-        let body = self.keyring.open(self.store, record).await?;
+        let (record, body) = self.keyring.open_current(self.store, record).await?;
         if record.kind != Kind::SECRET {
             return Ok(None);
         }
-        let metadata = Secret::decode(record, body)?.metadata;
+        let metadata = Secret::decode(&record, body)?.metadata;
         if metadata.project != record.project {
             return Ok(Some("it belongs to another project than its record says".to_owned()));
         }
         if record.attributes != metadata.index() {
             return Ok(Some("its index attributes differ from its sealed body: they were edited".to_owned()));
         }
-        if metadata.deletion.is_some() && self.lacks_a_tombstone(record).await? {
+        if metadata.deletion.is_some() && self.lacks_a_tombstone(&record).await? {
             return Ok(Some(
                 "it is deleted and has no tombstone: the reaper makes one anew when the grace period is over"
                     .to_owned(),

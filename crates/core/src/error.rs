@@ -88,6 +88,9 @@ impl From<crate::store::StoreError> for Error {
             StoreError::Conflict { kind, id, reason: ConflictReason::Missing } => {
                 Self::not_found(format!("{kind} {id}"))
             }
+            StoreError::Conflict { kind, id, reason: reason @ ConflictReason::Resealed } => {
+                Self::WrongState { reason: format!("{kind} {id}: {reason}: repeat the request") }
+            }
             StoreError::Unavailable(reason) => Self::Unavailable(reason),
             StoreError::Corrupt(reason) => Self::Corrupt(reason),
             error @ (StoreError::NewerSchema { .. } | StoreError::Invalid(_)) => {

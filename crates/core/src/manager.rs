@@ -14,11 +14,13 @@ mod listing;
 mod operator;
 mod projects;
 mod reaper;
+mod rotation;
 mod secrets;
 #[cfg(test)]
 mod tests;
 mod update;
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,6 +50,7 @@ pub use listing::{KeyFilter, KeyList};
 pub use operator::OperatorFilter;
 pub use projects::{Condition, Order, SecretFilter};
 pub use reaper::ReapReport;
+pub use rotation::{MasterRewrap, OnProgress, Progress, ScopeRewrap};
 pub use secrets::{Access, NewSecret};
 pub use update::KeyUpdate;
 
@@ -176,8 +179,22 @@ impl Actor {
     }
 }
 
+/// What a refused change means to whoever asked for it.
+fn change_error(error: StoreError) -> Error {
+    match error {
+        // The tombstone's version means nothing to whoever deals with the secret, and no more does that of a scope key.
+        StoreError::Conflict { kind, .. } if kind == Kind::TOMBSTONE => Error::WrongState {
+            reason: "its deletion was changed at the same moment: repeat the request".to_owned(),
+        },
+        StoreError::Conflict { kind, id, .. } if kind == Kind::SCOPE_KEY => {
+            Error::Unavailable(format!("scope key {id} was rotated at the same moment, or is missing"))
+        }
+        other => other.into(),
+    }
+}
+
 impl Manager {
-    /// A door to a store, once the store is known to belong to the keyring's master key.
+    /// A door to a store, once the store is known to belong to a master key of the keyring.
     ///
     /// # Errors
     /// [`Error::WrongState`] when it does not; those of the store.
@@ -377,9 +394,16 @@ impl Manager {
         Ok(record)
     }
 
+    /// The secret in a record that was read; [`Error::NotFound`] where it could be read no more, and is gone.
     async fn unseal(&self, record: &Record) -> Result<Secret> {
-        let body = self.keyring.open(&*self.store, record).await?;
-        Secret::decode(record, body)
+        Ok(self.unseal_current(record).await?.1)
+    }
+
+    /// The same, with the record: as it was read, or as it is now where its key was rotated away since.
+    async fn unseal_current<'a>(&self, record: &'a Record) -> Result<(Cow<'a, Record>, Secret)> {
+        let (record, body) = self.keyring.open_current(&*self.store, record).await?;
+        let secret = Secret::decode(&record, body)?;
+        Ok((record, secret))
     }
 
     fn describe(&self, secret: &Secret) -> Description {
@@ -406,7 +430,7 @@ impl Manager {
             .collect();
         self.trail.append(&events, Durability::Synced).await?;
         let mut doubt = Doubt { manager: self, project, keys: Recent::keys(&batch), known: false };
-        let result = self.store.apply(batch).await;
+        let result = self.keyring.apply(&*self.store, &*self.clock, batch).await;
         doubt.known = matches!(&result, Ok(()) | Err(StoreError::Conflict { .. }));
         drop(doubt);
         if result.is_ok() {
@@ -433,13 +457,12 @@ impl Manager {
             // The pending events are durable and the change is made or refused: to fail now would misreport it.
             tracing::error!(%failure, "the outcome of a change could not be written to the audit trail");
         }
-        result.map_err(|error| match error {
-            // The tombstone's version means nothing to whoever deals with the secret.
-            StoreError::Conflict { kind, .. } if kind == Kind::TOMBSTONE => Error::WrongState {
-                reason: "its deletion was changed at the same moment: repeat the request".to_owned(),
-            },
-            other => other.into(),
-        })
+        result.map_err(change_error)
+    }
+
+    /// Applies a batch that nothing is written down of but what was before.
+    async fn apply(&self, batch: Vec<Change>) -> Result<()> {
+        self.keyring.apply(&*self.store, &*self.clock, batch).await.map_err(change_error)
     }
 
     /// Counts records that could not be read or opened and were left out.

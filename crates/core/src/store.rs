@@ -138,6 +138,15 @@ pub enum Change {
         /// What takes its place.
         record: Record,
     },
+    /// Puts the same version of a record, sealed under another key, in place of the one whose body is exactly `before`:
+    /// version and creation time stay. That the body is compared, and not the version alone, keeps a record that was
+    /// removed and made anew, or that somebody else has sealed anew meanwhile, from being overwritten.
+    Reseal {
+        /// The body that must be found.
+        before: Vec<u8>,
+        /// What takes its place; its version must be found, too.
+        record: Record,
+    },
     /// Removes the record if its version is `expected`.
     Remove {
         /// The record's kind.
@@ -162,8 +171,36 @@ impl Change {
     /// Kind and id of the record it is about.
     pub fn target(&self) -> (&Kind, &str) {
         match self {
-            Self::Create(record) | Self::Replace { record, .. } => (&record.kind, &record.id),
+            Self::Create(record) | Self::Replace { record, .. } | Self::Reseal { record, .. } => {
+                (&record.kind, &record.id)
+            }
             Self::Remove { kind, id, .. } | Self::Require { kind, id, .. } => (kind, id),
+        }
+    }
+
+    /// The record it writes, where it writes one.
+    pub fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Create(record) | Self::Replace { record, .. } | Self::Reseal { record, .. } => Some(record),
+            Self::Remove { .. } | Self::Require { .. } => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn record_mut(&mut self) -> Option<&mut Record> {
+        match self {
+            Self::Create(record) | Self::Replace { record, .. } | Self::Reseal { record, .. } => Some(record),
+            Self::Remove { .. } | Self::Require { .. } => None,
+        }
+    }
+
+    /// The version that must be found; `None`: there must be no record.
+    pub fn expected(&self) -> Option<Version> {
+        match self {
+            Self::Create(_) => None,
+            Self::Reseal { record, .. } => Some(record.version),
+            Self::Replace { expected, .. } | Self::Remove { expected, .. } => Some(*expected),
+            Self::Require { expected, .. } => *expected,
         }
     }
 }
@@ -286,6 +323,9 @@ pub enum ConflictReason {
     /// Somebody changed the record since it was read.
     #[error("it has version {0} now")]
     Changed(Version),
+    /// The record is of the expected version, and not the one that was read: it was sealed or made anew since.
+    #[error("it was sealed anew at the same moment")]
+    Resealed,
 }
 
 /// A backend. Calls may be made from any task, concurrently.
@@ -337,7 +377,7 @@ pub fn check_batch(batch: &[Change]) -> Result<(), StoreError> {
         if !seen.insert((kind, id)) {
             return Err(StoreError::Invalid(format!("{kind}/{id} is named twice in one batch")));
         }
-        if let Change::Create(record) | Change::Replace { record, .. } = change {
+        if let Some(record) = change.record() {
             if record.body.len() > MAX_BODY {
                 return Err(StoreError::Invalid(format!(
                     "a body of {} bytes, at most {MAX_BODY} are allowed",

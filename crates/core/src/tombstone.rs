@@ -1,9 +1,10 @@
 //! Tombstones: authenticated requests to purge.
 //!
 //! A tombstone is a record beside the secret's. It names the audit event of the request and carries an authenticator
-//! under a key derived from the master key, over everything it says. Planting a record, editing one or moving one to
+//! under a key of the store's own ([`Keyring::tombstone_key`]), over everything it says. Planting a record, editing one or moving one to
 //! another secret does not make a tombstone: [`open`] refuses it, and the reaper removes it.
 
+use chatelaine_crypto::MacKey;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -52,14 +53,14 @@ fn signed_parts(project: &str, tombstone: &Tombstone) -> Vec<u8> {
 /// # Errors
 /// [`Error::Internal`] when the cryptographic library fails.
 pub fn make(
-    keyring: &Keyring,
+    tombstone_key: &MacKey,
     key: &ScopeKey,
     project: &str,
     tombstone: &Tombstone,
     now: Timestamp,
     version: Version,
 ) -> Result<Record> {
-    let authenticator = hex::encode(keyring.sign_tombstone(&[&signed_parts(project, tombstone)]));
+    let authenticator = hex::encode(tombstone_key.sign(&[&signed_parts(project, tombstone)]));
     let body = Body {
         version: tombstone.version,
         event: tombstone.event,
@@ -83,15 +84,17 @@ pub fn make(
 /// Reads a tombstone, if it is one.
 ///
 /// # Errors
-/// [`Error::Corrupt`] when the record was not made by [`make`] under this keyring; those of the store.
+/// [`Error::Corrupt`] when the record was not made by [`make`] under the store's key; [`Error::NotFound`] when it is there
+/// no more; those of the store.
 pub async fn open(keyring: &Keyring, store: &dyn Store, record: &Record) -> Result<Tombstone> {
     let forged = || Error::Corrupt(format!("tombstone {} is not authentic", record.id));
-    let plain = keyring.open(store, record).await?;
+    let (record, plain) = keyring.open_current(store, record).await?;
     let body: Body = serde_json::from_slice(plain.expose()).map_err(|_| forged())?;
     let secret = SecretId::parse(&record.id).map_err(|_| forged())?;
     let tombstone = Tombstone { secret, version: body.version, event: body.event, purge_at: body.purge_at };
     let tag = hex::decode(&body.authenticator).map_err(|_| forged())?;
-    if keyring.verify_tombstone(&[&signed_parts(&record.project, &tombstone)], &tag) {
+    let key = keyring.tombstone_key(store).await?;
+    if key.verify(&[&signed_parts(&record.project, &tombstone)], &tag) {
         Ok(tombstone)
     } else {
         Err(forged())

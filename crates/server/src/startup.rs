@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use chatelaine_core::audit::Action;
 use chatelaine_core::clock::{Clock, SystemClock};
-use chatelaine_core::keyring::Keyring;
+use chatelaine_core::keyring::{Keyring, derived_audit_key};
 use chatelaine_core::manager::{Manager, Settings};
 use chatelaine_core::policy::rules::{RuleText, parse_policy_file};
 use chatelaine_core::policy::{Policy, PolicyConfig};
@@ -96,7 +96,8 @@ fn unseal(config: &Config) -> Result<(MasterKeys, String)> {
 fn keyring(keys: &MasterKeys) -> Result<Keyring> {
     let retired: Vec<_> = keys.retired.iter().map(|key| (key.id.as_str(), &key.material)).collect();
     let active: (&str, &KeyMaterial) = (keys.active.id.as_str(), &keys.active.material);
-    Ok(Keyring::new(active, &retired)?)
+    let audit = derived_audit_key(active.1)?;
+    Ok(Keyring::new(active, &retired, (active.0, &audit))?)
 }
 
 /// Unseals the master keys that exist.
@@ -193,7 +194,7 @@ pub fn trail(config: &Config, keyring: &Keyring) -> Result<(FileTrail, Recovery)
     FileTrail::open(
         &config.audit_path(),
         keyring.audit_key(),
-        keyring.master_key_id(),
+        keyring.audit_key_id(),
         &observer(),
         &options,
         &SystemClock,

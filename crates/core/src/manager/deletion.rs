@@ -1,4 +1,4 @@
-//! Deletion: a tombstone that only a server with the master key can make, and the way back within the grace period.
+//! Deletion: a tombstone that only a server with the store's keys can make, and the way back within the grace period.
 
 use serde::de::DeserializeOwned;
 
@@ -125,7 +125,8 @@ impl Manager {
         version: Version,
     ) -> Result<Record> {
         let key = self.keyring.current(&*self.store, &*self.clock, project).await?;
-        tombstone::make(&self.keyring, &key, project, grave, created, version)
+        let tombstone_key = self.keyring.tombstone_key(&*self.store).await?;
+        tombstone::make(&tombstone_key, &key, project, grave, created, version)
     }
 
     /// Takes a deletion back.

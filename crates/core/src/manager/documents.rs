@@ -347,9 +347,13 @@ impl Manager {
             self.recent.keep(&kind.kind(), id, seen, Kept::Document(None));
             return Ok(None);
         };
-        let body = self.keyring.open(&*self.store, &record).await?;
+        let (record, body) = match self.keyring.open_current(&*self.store, &record).await {
+            Ok(found) => found,
+            Err(Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let document = Document::decode(&record, body.expose())?;
-        let kept = (Record { body: Vec::new(), ..record }, body.expose().to_vec());
+        let kept = (Record { body: Vec::new(), ..record.into_owned() }, body.expose().to_vec());
         self.recent.keep(&kind.kind(), id, seen, Kept::Document(Some(Arc::new(kept))));
         Ok(Some(document))
     }
@@ -388,13 +392,14 @@ impl Manager {
                 Self::log_damaged(&record.kind, &record.id, &reason);
                 Ok(None)
             }
+            Err(Error::NotFound { .. }) => Ok(None),
             found => found.map(Some),
         }
     }
 
     async fn open_document<T: DeserializeOwned>(&self, record: &Record) -> Result<Document<T>> {
-        let body = self.keyring.open(&*self.store, record).await?;
-        Document::decode(record, body.expose())
+        let (record, body) = self.keyring.open_current(&*self.store, record).await?;
+        Document::decode(&record, body.expose())
     }
 
     pub(super) async fn seal_document<T: Serialize>(

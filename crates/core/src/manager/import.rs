@@ -107,7 +107,8 @@ impl ImportedSecret {
         if existing == Existing::PassOver {
             return Ok(Standing::Present);
         }
-        let found = Secret::decode(&record, keyring.open(store, &record).await?)?;
+        let (record, body) = keyring.open_current(store, &record).await?;
+        let found = Secret::decode(&record, body)?;
         if found.metadata.deletion.is_some() {
             return Ok(Standing::Conflict("it was imported or made before, and deleted here"));
         }
@@ -170,7 +171,7 @@ async fn document_standing(
     let found = match store.read(&kind.kind(), id).await? {
         None => None,
         Some(record) => {
-            let body = keyring.open(store, &record).await?;
+            let (record, body) = keyring.open_current(store, &record).await?;
             Some(Document::<Value>::decode(&record, body.expose())?)
         }
     };

@@ -142,7 +142,11 @@ impl Manager {
         identity: &Identity,
         filter: &KeyFilter,
     ) -> Result<Option<Description>> {
-        let secret = self.unseal(record).await?;
+        let secret = match self.unseal(record).await {
+            Ok(secret) => secret,
+            Err(Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let state = secret.metadata.state(self.clock.now());
         // The index is a copy: what the sealed body says decides. What can no longer be undeleted is as good as purged.
         let belongs = secret.metadata.owner == identity.user_id

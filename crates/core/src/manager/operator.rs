@@ -88,6 +88,7 @@ impl Manager {
                     Err(Error::Corrupt(reason)) => {
                         tracing::error!(reason, "a damaged secret is left out of a listing");
                     }
+                    Err(Error::NotFound { .. }) => {}
                     Err(error) => return Err(error),
                 }
             }

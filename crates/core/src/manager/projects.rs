@@ -122,6 +122,7 @@ impl Manager {
                 Self::log_damaged(&Kind::SECRET, &id.to_string(), &reason);
                 Ok(None)
             }
+            Err(Error::NotFound { .. }) => Ok(None),
             found => found,
         }
     }
@@ -160,6 +161,7 @@ impl Manager {
                         self.count_damaged(1);
                         Self::log_damaged(&record.kind, &record.id, &reason);
                     }
+                    Err(Error::NotFound { .. }) => {}
                     Err(error) => return Err(error),
                 }
             }

@@ -153,16 +153,19 @@ impl Manager {
             Err(error) => return Err(error),
         };
         let record = self.store.read(&Kind::SECRET, &stone.id).await?;
-        let secret = match &record {
-            None => None,
-            Some(record) => Some(self.unseal(record).await?),
+        let (record, secret) = match &record {
+            None => (None, None),
+            Some(record) => {
+                let (record, secret) = self.unseal_current(record).await?;
+                (Some(record), Some(secret))
+            }
         };
         // A tombstone that was replaced since it was listed is newer than the secret read here, and than the history: it is
         // not judged by those.
         if self.store.read(&Kind::TOMBSTONE, &stone.id).await?.as_ref() != Some(stone) {
             return Ok(Decision::Wait);
         }
-        let digest = record.as_ref().map(record::digest).unwrap_or_default();
+        let digest = record.as_deref().map(record::digest).unwrap_or_default();
         let found = secret.as_ref().map(|secret| Found {
             version: secret.version,
             metadata: &secret.metadata,
@@ -255,7 +258,7 @@ impl Manager {
         let unchanged =
             Change::Require { kind: Kind::SECRET, id: record.id.clone(), expected: Some(secret.version) };
         self.note_tombstone(&record.id, "the key is deleted and has none: it is made anew").await?;
-        self.store.apply(vec![unchanged, Change::Create(stone)]).await?;
+        self.apply(vec![unchanged, Change::Create(stone)]).await?;
         Ok(true)
     }
 

@@ -2,6 +2,7 @@ mod check;
 mod deletion;
 mod import;
 mod listing;
+mod rotation;
 mod secrets;
 mod update;
 
@@ -72,6 +73,14 @@ struct House {
     clock: Arc<ManualClock>,
 }
 
+fn key() -> KeyMaterial {
+    KeyMaterial::random(256).unwrap()
+}
+
+fn new_keyring(id: &str) -> Keyring {
+    Keyring::new((id, &key()), &[], ("audit", &key())).unwrap()
+}
+
 async fn house() -> House {
     house_with(Settings::default()).await
 }
@@ -80,7 +89,7 @@ async fn house_with(settings: Settings) -> House {
     let store = Arc::new(DamagedStore::new(MemoryStore::new()));
     let trail = Arc::new(MemoryTrail::default());
     let clock = Arc::new(ManualClock::at(Timestamp::from_micros(1_795_000_000_000_000)));
-    let keyring = Keyring::new(("master", &KeyMaterial::random(256).unwrap()), &[]).unwrap();
+    let keyring = new_keyring("master");
     let (policy, warnings) = Policy::build(&BTreeMap::new(), PolicyConfig::default()).unwrap();
     assert!(warnings.is_empty());
     let manager =
@@ -229,7 +238,7 @@ async fn bad_input_changes_nothing() {
 #[tokio::test]
 async fn a_store_of_another_master_key_is_refused() {
     let house = house().await;
-    let keyring = Keyring::new(("other", &KeyMaterial::random(256).unwrap()), &[]).unwrap();
+    let keyring = new_keyring("other");
     let refused = keyring.adopt(&*house.store, &*house.clock).await;
     assert!(matches!(refused, Err(Error::WrongState { .. })));
 }
@@ -293,7 +302,7 @@ async fn only_a_marked_store_is_recognised() {
     let keyring = &house.manager.keyring;
     assert!(keyring.recognises(&*house.store).await.unwrap());
     assert!(!keyring.recognises(&MemoryStore::new()).await.unwrap());
-    let other = Keyring::new(("other", &KeyMaterial::random(256).unwrap()), &[]).unwrap();
+    let other = new_keyring("other");
     assert!(matches!(other.recognises(&*house.store).await, Err(Error::WrongState { .. })));
 }
 

@@ -41,13 +41,13 @@ impl MemoryStore {
 
 fn conflict(shelves: &BTreeMap<Kind, Shelf>, change: &Change) -> Option<ConflictReason> {
     let (kind, id) = change.target();
-    let found = shelves.get(kind).and_then(|shelf| shelf.records.get(id)).map(|record| record.version);
-    let expected = match change {
-        Change::Create(_) => None,
-        Change::Replace { expected, .. } | Change::Remove { expected, .. } => Some(*expected),
-        Change::Require { expected, .. } => *expected,
-    };
-    refusal(expected, found)
+    let found = shelves.get(kind).and_then(|shelf| shelf.records.get(id));
+    refusal(change.expected(), found.map(|record| record.version)).or_else(|| match (change, found) {
+        (Change::Reseal { before, .. }, Some(found)) if found.body != *before => {
+            Some(ConflictReason::Resealed)
+        }
+        _ => None,
+    })
 }
 
 /// What stands in the way of a change that expects a record in the version `expected` (`None`: no record) when
@@ -79,7 +79,7 @@ impl Store for MemoryStore {
         for change in batch {
             match change {
                 Change::Create(record) => shelves.entry(record.kind.clone()).or_default().put(record),
-                Change::Replace { mut record, .. } => {
+                Change::Replace { mut record, .. } | Change::Reseal { mut record, .. } => {
                     let shelf = shelves.entry(record.kind.clone()).or_default();
                     if let Some(before) = shelf.records.get(&record.id) {
                         record.created = before.created;

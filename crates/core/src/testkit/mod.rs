@@ -5,9 +5,11 @@
 
 pub mod conformance;
 pub mod damaged;
+pub mod frail;
 pub mod memory;
 
 pub use damaged::DamagedStore;
+pub use frail::FrailStore;
 pub use memory::MemoryStore;
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ fn version(row: &Row<'_>, column: usize) -> rusqlite::Result<Version> {
 /// Refuses versions that SQLite's signed numbers cannot hold.
 pub(super) fn check_versions(batch: &[Change]) -> Result<(), StoreError> {
     for change in batch {
-        if let Change::Create(record) | Change::Replace { record, .. } = change
+        if let Some(record) = change.record()
             && i64::try_from(record.version.number()).is_err()
         {
             let version = record.version;
@@ -73,6 +73,18 @@ pub(super) fn version_of(
     statement.query_row(params![kind.as_str(), id], |row| version(row, 0)).optional()
 }
 
+/// Whether a record has exactly this body.
+pub(super) fn has_body(
+    connection: &Connection,
+    kind: &Kind,
+    id: &str,
+    body: &[u8],
+) -> rusqlite::Result<bool> {
+    let mut statement =
+        connection.prepare_cached("SELECT body = ?3 FROM records WHERE kind = ?1 AND id = ?2")?;
+    Ok(statement.query_row(params![kind.as_str(), id, body], |row| row.get(0)).optional()?.unwrap_or(false))
+}
+
 /// Makes one change, whose conditions were checked in the same transaction. Tells whether a row was written.
 pub(super) fn change(connection: &Connection, change: &Change) -> rusqlite::Result<bool> {
     let (sql, record) = match change {
@@ -84,7 +96,7 @@ pub(super) fn change(connection: &Connection, change: &Change) -> rusqlite::Resu
             ),
             record,
         ),
-        Change::Replace { record, .. } => (
+        Change::Replace { record, .. } | Change::Reseal { record, .. } => (
             "UPDATE records SET project = ?3, version = ?4, owner = ?5, name = ?6, state = ?7, class = ?8, \
              parent = ?9, reference = ?10, due = ?11, body = ?12 WHERE kind = ?1 AND id = ?2",
             record,

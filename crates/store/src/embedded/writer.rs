@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
-use chatelaine_core::store::{Change, StoreError};
+use chatelaine_core::store::{Change, ConflictReason, StoreError};
 use chatelaine_core::testkit::memory::refusal;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -31,10 +31,7 @@ pub(super) struct Job {
 
 impl Job {
     fn bytes(&self) -> usize {
-        let body = |change: &Change| match change {
-            Change::Create(record) | Change::Replace { record, .. } => record.body.len(),
-            Change::Remove { .. } | Change::Require { .. } => 0,
-        };
+        let body = |change: &Change| change.record().map_or(0, |record| record.body.len());
         self.batch.iter().map(body).sum()
     }
 }
@@ -174,13 +171,14 @@ impl Writer {
     fn conflict(&self, batch: &[Change]) -> rusqlite::Result<Option<StoreError>> {
         for change in batch {
             let (kind, id) = change.target();
-            let expected = match change {
-                Change::Create(_) => None,
-                Change::Replace { expected, .. } | Change::Remove { expected, .. } => Some(*expected),
-                Change::Require { expected, .. } => *expected,
-            };
             let found = rows::version_of(&self.connection, kind, id)?;
-            if let Some(reason) = refusal(expected, found) {
+            let mut reason = refusal(change.expected(), found);
+            if let (None, Change::Reseal { before, .. }) = (reason, change)
+                && !rows::has_body(&self.connection, kind, id, before)?
+            {
+                reason = Some(ConflictReason::Resealed);
+            }
+            if let Some(reason) = reason {
                 return Ok(Some(StoreError::Conflict { kind: kind.clone(), id: id.to_owned(), reason }));
             }
         }

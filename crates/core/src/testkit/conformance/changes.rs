@@ -123,6 +123,41 @@ pub(super) async fn requirements_guard_a_batch(store: Arc<dyn Store>) {
     assert_eq!(found(&*store, "absent").await, None);
 }
 
+pub(super) async fn resealing_keeps_version_and_creation(store: Arc<dyn Store>) {
+    let first = record("a", 10);
+    create(&*store, &first).await;
+    let mut anew = Record { body: b"anew".to_vec(), created: Timestamp::from_micros(99), ..first.clone() };
+    anew.attributes.reference = Some("new key".to_owned());
+    let change = Change::Reseal { before: first.body.clone(), record: anew.clone() };
+    store.apply(vec![change, required("b", None)]).await.unwrap();
+    anew.created = first.created;
+    assert_eq!(found(&*store, "a").await.as_ref(), Some(&anew));
+    assert_eq!(store.list(&Query::of(KIND)).await.unwrap(), vec![anew.clone()]);
+    let query = Query { reference: anew.attributes.reference.clone(), ..Query::of(KIND) };
+    assert_eq!(store.count(&query).await.unwrap(), 1, "the index follows");
+    store.apply(vec![changed(&first, "second")]).await.unwrap();
+    assert_eq!(found(&*store, "a").await.unwrap().version, first.version.next());
+}
+
+pub(super) async fn resealing_never_overwrites_what_changed(store: Arc<dyn Store>) {
+    let first = record("a", 1);
+    create(&*store, &first).await;
+    store.apply(vec![changed(&first, "second")]).await.unwrap();
+    let second = found(&*store, "a").await.unwrap();
+    refused(&*store, vec![resealed(&first, "late")], "a", ConflictReason::Changed(second.version)).await;
+    // Another body of the same version: somebody else sealed it anew, or it was removed and made anew.
+    let stale = Record { body: b"seconD".to_vec(), ..second.clone() };
+    let beside = || Change::Create(record("beside", 2));
+    refused(&*store, vec![beside(), resealed(&stale, "late")], "a", ConflictReason::Resealed).await;
+    let stale = Record { body: Vec::new(), ..second.clone() };
+    refused(&*store, vec![resealed(&stale, "late"), beside()], "a", ConflictReason::Resealed).await;
+    assert_eq!(found(&*store, "beside").await, None);
+    assert_eq!(found(&*store, "a").await.as_ref(), Some(&second));
+    store.apply(vec![removed(&second)]).await.unwrap();
+    refused(&*store, vec![resealed(&second, "late")], "a", ConflictReason::Missing).await;
+    assert_eq!(found(&*store, "a").await, None);
+}
+
 pub(super) async fn one_batch_may_do_everything_at_once(store: Arc<dyn Store>) {
     store.apply(Vec::new()).await.unwrap();
     let (kept, gone) = (record("kept", 1), record("gone", 2));

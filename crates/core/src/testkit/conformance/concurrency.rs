@@ -36,6 +36,91 @@ pub(super) async fn increments_are_never_lost(store: Arc<dyn Store>) {
     assert_eq!(end.version.number(), TASKS * EACH + 1);
 }
 
+/// A rewrap reads, seals anew and writes, without being in anybody's way: the updates all get through, and the rewraps
+/// lose whenever something came between.
+pub(super) async fn resealing_loses_no_update(store: Arc<dyn Store>) {
+    const UPDATES: u64 = 40;
+    create(&*store, &Record { body: b"0 a".to_vec(), ..record("busy", 1) }).await;
+    let updater = {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            for number in 1..=UPDATES {
+                let before = found(&*store, "busy").await.unwrap();
+                tokio::task::yield_now().await;
+                // The version is what an update is bound to: that the record was sealed anew does not refuse it.
+                store.apply(vec![changed(&before, &format!("{number} a"))]).await.unwrap();
+            }
+        })
+    };
+    let resealers: Vec<_> = (0..4)
+        .map(|task| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                let mut round = 0;
+                while round < 40 {
+                    let before = found(&*store, "busy").await.unwrap();
+                    let text = std::str::from_utf8(&before.body).unwrap();
+                    let number = text.split(' ').next().unwrap();
+                    let after = format!("{number} {task}.{round}");
+                    tokio::task::yield_now().await;
+                    match store.apply(vec![resealed(&before, &after)]).await {
+                        Ok(()) => round += 1,
+                        Err(StoreError::Conflict { reason: ConflictReason::Changed(now), .. }) => {
+                            assert!(now > before.version);
+                        }
+                        Err(StoreError::Conflict { reason: ConflictReason::Resealed, .. }) => {}
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    updater.await.unwrap();
+    for task in resealers {
+        task.await.unwrap();
+    }
+    let end = found(&*store, "busy").await.unwrap();
+    assert_eq!(end.version.number(), UPDATES + 1);
+    assert!(end.body.starts_with(format!("{UPDATES} ").as_bytes()), "{:?}", String::from_utf8(end.body));
+}
+
+/// What requires a door to be open is not done once the door is closed: whoever closes it and looks then has seen all
+/// that ever went through.
+pub(super) async fn a_closed_door_lets_nothing_through(store: Arc<dyn Store>) {
+    for round in 0..5_i64 {
+        let door = record(&format!("door-{round}"), round);
+        create(&*store, &door).await;
+        let query = || Query { project: Some(format!("room-{round}")), ..Query::of(KIND) };
+        let guests: Vec<_> = (0..8)
+            .map(|guest| {
+                let (store, door) = (Arc::clone(&store), door.clone());
+                tokio::spawn(async move {
+                    for number in 0..200 {
+                        let mut entry = record(&format!("guest-{round}-{guest}-{number}"), 10);
+                        entry.project = format!("room-{round}");
+                        let batch = vec![Change::Create(entry), required(&door.id, Some(door.version))];
+                        match store.apply(batch).await {
+                            Ok(()) => {}
+                            Err(StoreError::Conflict { reason: ConflictReason::Changed(_), .. }) => return,
+                            Err(other) => panic!("{other}"),
+                        }
+                        tokio::task::yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..=round * 3 {
+            tokio::task::yield_now().await;
+        }
+        store.apply(vec![changed(&door, "closed")]).await.unwrap();
+        let seen = store.count(&query()).await.unwrap();
+        for guest in guests {
+            guest.await.unwrap();
+        }
+        assert_eq!(store.count(&query()).await.unwrap(), seen, "round {round}");
+    }
+}
+
 pub(super) async fn one_of_many_creators_wins(store: Arc<dyn Store>) {
     for round in 0..5 {
         let id = format!("wanted-{round}");

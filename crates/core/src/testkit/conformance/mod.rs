@@ -38,6 +38,8 @@ pub async fn run(make: impl AsyncFn() -> Arc<dyn Store>) {
             changing_another_version_is_refused,
             a_late_conflict_undoes_the_whole_batch,
             requirements_guard_a_batch,
+            resealing_keeps_version_and_creation,
+            resealing_never_overwrites_what_changed,
             one_batch_may_do_everything_at_once,
             kinds_are_separate_and_listed,
             an_id_can_be_used_again,
@@ -59,6 +61,8 @@ pub async fn run(make: impl AsyncFn() -> Arc<dyn Store>) {
         }
         concurrency {
             increments_are_never_lost,
+            resealing_loses_no_update,
+            a_closed_door_lets_nothing_through,
             one_of_many_creators_wins,
             many_writers_all_succeed,
             a_batch_is_seen_whole_once_acknowledged,
@@ -93,6 +97,11 @@ fn changed(before: &Record, body: &str) -> Change {
 
 fn removed(record: &Record) -> Change {
     Change::Remove { kind: record.kind.clone(), id: record.id.clone(), expected: record.version }
+}
+
+fn resealed(before: &Record, body: &str) -> Change {
+    let record = Record { body: body.as_bytes().to_vec(), ..before.clone() };
+    Change::Reseal { before: before.body.clone(), record }
 }
 
 fn required(id: &str, expected: Option<Version>) -> Change {
