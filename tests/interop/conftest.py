@@ -82,16 +82,16 @@ def swift(keystone, chatelaine):
 
 @pytest.fixture
 def standalone(tmp_path):
-    """Makes a server without neighbours, started; all are ended, which must be in good order."""
+    """Makes a server without neighbours, started unless told otherwise; all are ended, which must be in good order."""
     made = []
 
-    def make(*settings, authority=None, client=None, **where):
+    def make(*settings, authority=None, client=None, start=True, **where):
         folder = tmp_path / f'house-{len(made)}'
         folder.mkdir()
         made.append(Standalone(folder, *settings, **where))
         if authority is not None:
             made[-1].trusting(authority, client)
-        return made[-1].start()
+        return made[-1].start() if start else made[-1]
 
     yield make
     for house in made:

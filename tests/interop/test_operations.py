@@ -386,7 +386,7 @@ def test_systemd_is_told(standalone, tmp_path):
     environment = {'NOTIFY_SOCKET': str(manager.path), 'WATCHDOG_USEC': '600000'}
     try:
         server = standalone(environment=environment)
-        assert manager.next(but=watchdog) == 'READY=1'
+        assert manager.next(but=watchdog) == 'READY=1\nSTATUS=serving'
         assert [manager.next() for _ in range(2)] == [watchdog] * 2
         server.server.signal(signal.SIGHUP)
         assert manager.next(but=watchdog).startswith('RELOADING=1')

@@ -1,7 +1,7 @@
 //! `cargo xtask interop`: the tests against real neighbours, in an environment of their own.
 //!
-//! Owns the Python environment `target/interop-venv`, which is made once and again whenever the requirements change, and
-//! what the tests drive: the server and the examples. Refuses to skip anything: what is missing is installed, or named.
+//! Owns the packages of the system that tests need, the Python environment `target/interop-venv`, which is made once and
+//! again whenever the requirements change, and what the tests drive: the server and the examples. Refuses to skip anything: what is missing is installed, or named.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -21,7 +21,7 @@ struct Need {
 }
 
 /// uwsgi comes as source and is built against the Python that runs it; the rest are wheels.
-const NEEDS: [Need; 8] = [
+const NEEDS: [Need; 9] = [
     Need { package: "gcc", probe: &["gcc", "--version"] },
     Need { package: "python3-venv", probe: &["python3", "-c", "import ensurepip, venv"] },
     Need {
@@ -38,6 +38,8 @@ const NEEDS: [Need; 8] = [
     // Databases a Barbican may have: the tests start servers of their own.
     Need { package: "mariadb-server", probe: &["mariadbd", "--version"] },
     Need { package: "postgresql", probe: &["sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb"] },
+    // A PKCS#11 token without hardware, for the seal of that kind.
+    Need { package: "softhsm2", probe: &["softhsm2-util", "--version"] },
     // For commands that the documentation tells operators.
     Need { package: "curl", probe: &["curl", "--version"] },
 ];
@@ -76,7 +78,9 @@ pub(crate) fn environment(root: &Path) -> Result<String> {
     Ok(text(&python))
 }
 
-fn install_needs(root: &Path) -> Result<()> {
+/// Installs what the tests need of the system, where it is missing: those of the crates as well as those against
+/// neighbours.
+pub(crate) fn install_needs(root: &Path) -> Result<()> {
     let missing: Vec<&str> =
         NEEDS.iter().filter(|need| !works(need.probe)).map(|need| need.package).collect();
     if missing.is_empty() {
@@ -84,9 +88,7 @@ fn install_needs(root: &Path) -> Result<()> {
     }
     let list = missing.join(" ");
     if !works(&["apt-get", "--version"]) || !works(&["sh", "-c", "test \"$(id -u)\" = 0"]) {
-        bail!(
-            "the interop tests need Debian's packages {list} (or what they hold); install them and try again"
-        );
+        bail!("the tests need Debian's packages {list} (or what they hold); install them and try again");
     }
     run(root, "apt-get", &["update", "-q"])?;
     let mut install = vec!["install", "-q", "-y", "--no-install-recommends"];

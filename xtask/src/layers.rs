@@ -68,6 +68,7 @@ const CONFINED: &[(&str, &[&str], &[&str])] = &[
         ],
         &["chatelaine-store"],
     ),
+    ("a PKCS#11 client", &["cryptoki", "cryptoki-sys", "pkcs11"], &["chatelaine-seal"]),
 ];
 
 /// What states that somebody is authenticated.

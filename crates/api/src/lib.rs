@@ -9,6 +9,7 @@
 mod error;
 mod key_string;
 mod keys;
+mod master_key;
 mod secrets;
 mod server;
 
@@ -17,6 +18,10 @@ pub use key_string::KeyString;
 pub use keys::{
     Deletion, KeyDocument, KeyPage, Links, NewKeyRequest, ReleasedKey, Revocation, RevocationReason,
     RevokeRequest, Scope, State, UpdateKeyRequest,
+};
+pub use master_key::{
+    DestroyMasterKeyRequest, MasterKeyDocument, MasterKeysDocument, RecoveryDocument, RecoveryRequest,
+    RotatedScopeKey, RotationDocument, SealChangeRequest, SealedByDocument, UnsealRequest,
 };
 pub use secrets::{AccessDocument, Origin, SecretDocument, SecretPage, SecretType};
 pub use server::{

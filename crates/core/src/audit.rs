@@ -34,6 +34,10 @@ pub enum Action {
     StopServer,
     RecoverTrail,
     BeginTrail,
+    SealMasterKey,
+    UnsealMasterKey,
+    RecoverMasterKey,
+    DestroyMasterKey,
 }
 
 impl Action {
@@ -59,6 +63,10 @@ impl Action {
             Self::StopServer => "stop",
             Self::RecoverTrail => "recover",
             Self::BeginTrail => "begin",
+            Self::SealMasterKey => "seal",
+            Self::UnsealMasterKey => "unseal",
+            Self::RecoverMasterKey => "recover/master_key",
+            Self::DestroyMasterKey => "delete/master_key",
         }
     }
 
@@ -84,6 +92,10 @@ impl Action {
             Self::StopServer,
             Self::RecoverTrail,
             Self::BeginTrail,
+            Self::SealMasterKey,
+            Self::UnsealMasterKey,
+            Self::RecoverMasterKey,
+            Self::DestroyMasterKey,
         ]
         .into_iter()
         .find(|action| action.cadf() == text)

@@ -37,7 +37,7 @@ const MAX_MASTER_KEY_ID: usize = 255;
 /// How often something is tried again when somebody else was faster.
 const ATTEMPTS: usize = 8;
 
-#[expect(clippy::needless_pass_by_value, reason = "to be given to map_err")]
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn internal(error: CryptoError) -> Error {
     Error::Internal(error.to_string())
 }
@@ -62,15 +62,6 @@ impl Master {
             likeness: part("chatelaine master likeness")?,
         })
     }
-}
-
-/// The key of the audit trail as it was before it had a rest of its own: derived from the master key, so that another
-/// master key makes another trail. To go away when the seal keeps the trail's key.
-///
-/// # Errors
-/// [`Error::Internal`] when the cryptographic library refuses the material.
-pub fn derived_audit_key(master: &KeyMaterial) -> Result<KeyMaterial> {
-    derive(master, "chatelaine master audit", &[], 32).map_err(internal)
 }
 
 /// The master keys of one moment.

@@ -310,7 +310,21 @@ impl Manager {
     /// # Errors
     /// [`Error::Unavailable`] when the trail does not take it.
     pub async fn note_own(&self, action: Action, reason: Option<String>) -> Result<()> {
+        self.note_own_outcome(action, Outcome::Success, reason).await
+    }
+
+    /// Writes down something that the server itself did or tried, and how it ended.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the trail cannot be written.
+    pub async fn note_own_outcome(
+        &self,
+        action: Action,
+        outcome: Outcome,
+        reason: Option<String>,
+    ) -> Result<()> {
         let mut event = self.event(&Actor::server(), action, None);
+        event.outcome = outcome;
         event.reason = reason;
         Ok(self.trail.append(&[event], Durability::Synced).await?)
     }

@@ -11,19 +11,23 @@ use crate::SealError;
 /// The length of a master key, in bits.
 pub(crate) const MASTER_KEY_BITS: usize = 256;
 
-/// The id of a master key: a UUID in its canonical lower-case form.
+/// The id of a key, or of a cluster of servers: a UUID in its canonical lower-case form.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MasterKeyId(String);
+pub struct KeyId(String);
 
-impl MasterKeyId {
+impl KeyId {
     /// A random id (UUID version 4, RFC 9562 section 5.4).
     ///
     /// # Errors
     /// [`SealError::Crypto`] if the system gives no random bytes.
     pub fn random() -> Result<Self, SealError> {
-        let random = KeyMaterial::random(128)?;
+        Ok(Self::from_random(KeyMaterial::random(128)?.expose()))
+    }
+
+    /// The id made of the first 16 of some random bytes.
+    pub(crate) fn from_random(random: &[u8]) -> Self {
         let mut text = String::with_capacity(36);
-        for (index, byte) in random.expose().iter().enumerate() {
+        for (index, byte) in random.iter().take(16).enumerate() {
             let byte = match index {
                 6 => (byte & 0x0f) | 0x40,
                 8 => (byte & 0x3f) | 0x80,
@@ -36,7 +40,7 @@ impl MasterKeyId {
                 text.extend(char::from_digit(u32::from(digit), 16));
             }
         }
-        Ok(Self(text))
+        Self(text)
     }
 
     /// Parses the canonical form only.
@@ -63,13 +67,26 @@ impl MasterKeyId {
     }
 }
 
-impl fmt::Display for MasterKeyId {
+impl serde::Serialize for KeyId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for KeyId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl fmt::Debug for MasterKeyId {
+impl fmt::Debug for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -78,7 +95,9 @@ impl fmt::Debug for MasterKeyId {
 /// One master key.
 pub struct MasterKey {
     /// Its id, which what it wraps names.
-    pub id: MasterKeyId,
+    pub id: KeyId,
+    /// Its number in the row of the cluster's master keys, 1 the first.
+    pub epoch: u32,
     /// Its 32 bytes.
     pub material: KeyMaterial,
 }
@@ -88,8 +107,14 @@ impl MasterKey {
     ///
     /// # Errors
     /// [`SealError::Crypto`] if the system gives no random bytes.
-    pub fn random() -> Result<Self, SealError> {
-        Ok(Self { id: MasterKeyId::random()?, material: KeyMaterial::random(MASTER_KEY_BITS)? })
+    pub fn random(epoch: u32) -> Result<Self, SealError> {
+        Ok(Self { id: KeyId::random()?, epoch, material: KeyMaterial::random(MASTER_KEY_BITS)? })
+    }
+
+    /// What the key is, for those who seal it.
+    #[must_use]
+    pub fn identity<'a>(&'a self, cluster: &'a KeyId) -> KeyIdentity<'a> {
+        KeyIdentity { cluster, id: &self.id, epoch: self.epoch }
     }
 }
 
@@ -99,12 +124,46 @@ impl fmt::Debug for MasterKey {
     }
 }
 
+/// Which master key something is about. Every seal binds what it makes to all of it: sealed bytes moved to another key's,
+/// epoch's or cluster's place do not open there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyIdentity<'a> {
+    /// The servers that share the key.
+    pub cluster: &'a KeyId,
+    /// The key.
+    pub id: &'a KeyId,
+    /// Its number in the row of the cluster's master keys.
+    pub epoch: u32,
+}
+
+impl KeyIdentity<'_> {
+    /// The bytes that a seal of a given kind authenticates beside the key.
+    #[must_use]
+    pub fn associated_data(&self, kind: &str) -> Vec<u8> {
+        format!("chatelaine sealed master key\0{kind}\0{}\0{}\0{}", self.cluster, self.id, self.epoch)
+            .into_bytes()
+    }
+
+    /// The name under which boot states are approved for this key: `chatelaine/<cluster>/mk/<epoch>`.
+    #[must_use]
+    pub fn policy_reference(&self) -> String {
+        format!("chatelaine/{}/mk/{}", self.cluster, self.epoch)
+    }
+}
+
 /// All master keys of an installation.
 pub struct MasterKeys {
     /// The one that new keys are wrapped under.
     pub active: MasterKey,
     /// Those that older keys may still be wrapped under.
     pub retired: Vec<MasterKey>,
+}
+
+impl MasterKeys {
+    /// All of them, the active one first.
+    pub fn iter(&self) -> impl Iterator<Item = &MasterKey> {
+        std::iter::once(&self.active).chain(&self.retired)
+    }
 }
 
 impl fmt::Debug for MasterKeys {
@@ -119,11 +178,11 @@ mod tests {
 
     #[test]
     fn random_ids_are_version_4_uuids() {
-        let id = MasterKeyId::random().unwrap();
-        assert_eq!(MasterKeyId::parse(id.as_str()).unwrap(), id);
+        let id = KeyId::random().unwrap();
+        assert_eq!(KeyId::parse(id.as_str()).unwrap(), id);
         assert_eq!(id.as_str().as_bytes()[14], b'4');
         assert!(b"89ab".contains(&id.as_str().as_bytes()[19]));
-        assert_ne!(MasterKeyId::random().unwrap(), id);
+        assert_ne!(KeyId::random().unwrap(), id);
     }
 
     #[test]
@@ -137,15 +196,15 @@ mod tests {
             "6f1c7a0e-3b52-4a53-9a540-f6c1f5be1a7",
             "00000000-0000-0000-0000-000000000000",
         ] {
-            assert!(matches!(MasterKeyId::parse(text), Err(SealError::InvalidId)), "{text}");
+            assert!(matches!(KeyId::parse(text), Err(SealError::InvalidId)), "{text}");
         }
     }
 
     #[test]
     fn debug_output_is_constant() {
-        let key = MasterKey::random().unwrap();
+        let key = MasterKey::random(1).unwrap();
         assert_eq!(format!("{key:?}"), "MasterKey(secret)");
-        let keys = MasterKeys { active: key, retired: vec![MasterKey::random().unwrap()] };
+        let keys = MasterKeys { active: key, retired: vec![MasterKey::random(1).unwrap()] };
         assert_eq!(format!("{keys:?}"), "MasterKeys(secret)");
     }
 }

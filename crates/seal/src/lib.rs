@@ -1,115 +1,93 @@
 //! Seals: where master keys rest while the server does not run.
 //!
-//! Owns the trait [`Seal`], the keys it hands out ([`MasterKeys`]) and the seals themselves; [`file`](mod@file) keeps
-//! them in a file that only the server's user reads.
+//! Master keys rest sealed in one document ([`document`]), each of them by one or more seals: a file ([`mod@file`]), a
+//! passphrase ([`passphrase`]), a PKCS#11 token (`pkcs11`), or an offline recovery key ([`recovery`]). One seal that opens
+//! is enough; that is how keys move from one seal to another, how they are rotated, and how they are recovered when every other seal is lost.
+//! [`custody`] owns the document and asks the seals.
 //!
-//! Invariants: a seal never overwrites a key; there is exactly one active key; no error carries key bytes.
+//! Invariants: no key is ever overwritten; there is exactly one active key; no error carries key bytes; a document is
+//! believed only if the active key in it authenticates it.
 //!
 //! Refuses: keys in places that others can read or change.
 
+pub mod custody;
+pub mod document;
+mod error;
 pub mod file;
+mod files;
 mod keys;
+pub mod passphrase;
+#[cfg(feature = "pkcs11")]
+pub mod pkcs11;
+pub mod recovery;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 
-pub use keys::{MasterKey, MasterKeyId, MasterKeys};
+pub use custody::{AuditKey, Custody, Unsealed};
+pub use error::SealError;
+pub use keys::{KeyId, KeyIdentity, MasterKey, MasterKeys};
 
-use std::path::PathBuf;
+use chatelaine_crypto::KeyMaterial;
 
-use chatelaine_crypto::CryptoError;
-
-/// A place where master keys rest. Calls block.
+/// A way to seal master keys. Calls block, some for seconds.
 pub trait Seal: Send + Sync {
     /// What sort of seal it is, as the configuration names it, for example `file`.
     fn kind(&self) -> &'static str;
 
-    /// Where the keys are, for the log; without secrets.
+    /// Which of several seals of its kind it is, in the document: for example the host whose TPM it is. At most 128
+    /// characters; the kind, where there can be only one.
+    fn name(&self) -> String {
+        self.kind().to_owned()
+    }
+
+    /// Where the seal is, for the log; without secrets.
     fn describe(&self) -> String;
 
-    /// Whether there are keys.
+    /// Makes what the seal needs before it seals its first key, such as a key file. Called once, for new installations
+    /// and for seals that are added; nothing is ever overwritten.
     ///
     /// # Errors
-    /// [`SealError`] where that cannot be told.
-    fn exists(&self) -> Result<bool, SealError>;
+    /// [`SealError`] where that is there already, or cannot be made.
+    fn prepare(&self) -> Result<(), SealError>;
 
-    /// Takes the keys out.
+    /// Seals a key. The result is no secret.
     ///
     /// # Errors
-    /// [`SealError::Missing`] where there are none; others where they cannot be had or not be trusted.
-    fn unseal(&self) -> Result<MasterKeys, SealError>;
+    /// [`SealError`] where the seal does not work.
+    fn seal(&self, key: &KeyMaterial, identity: &KeyIdentity<'_>) -> Result<serde_json::Value, SealError>;
 
-    /// Makes a new 256-bit master key, seals it and returns it.
+    /// Opens what [`Seal::seal`] made for the same key.
     ///
     /// # Errors
-    /// [`SealError::Exists`] where there are keys already: none is ever overwritten.
-    fn create(&self) -> Result<MasterKeys, SealError>;
+    /// [`SealError::Refused`] where the seal works and does not open this; [`SealError::Unavailable`] where it may open it
+    /// later; others.
+    fn open(&self, sealed: &serde_json::Value, identity: &KeyIdentity<'_>) -> Result<KeyMaterial, SealError>;
 }
 
-/// Why a seal did not open or close. Messages say what to do.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SealError {
-    /// There are no keys.
-    #[error(
-        "there is no master key in {place}: restore it from its backup; a new one is made only by `chatelaine serve` where there is no store yet"
-    )]
-    Missing {
-        /// The seal, as it describes itself.
-        place: String,
-    },
-    /// There are keys already.
-    #[error("there is a master key in {place} already; it is not overwritten")]
-    Exists {
-        /// The seal, as it describes itself.
-        place: String,
-    },
-    /// Others could read or change the keys.
-    #[error("{}: {problem}; {remedy}", path.display())]
-    Insecure {
-        /// The file or folder.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-        /// What to do.
-        remedy: String,
-    },
-    /// The keys are not as they were written.
-    #[error("{}: {problem}; restore the file from its backup", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Which line or field, and what is wrong with it; never its value.
-        problem: String,
-    },
-    /// The keys were written by another release.
-    #[error("{}: the format is not version {supported}, which this release reads; use the release that wrote it", path.display())]
-    UnknownVersion {
-        /// The file.
-        path: PathBuf,
-        /// The version this release reads.
-        supported: u32,
-    },
-    /// A text is not the id of a master key.
-    #[error("the id of a master key is a UUID in lower case with hyphens")]
-    InvalidId,
-    /// The system refused a file operation.
-    #[error("{doing} {}: {source}", path.display())]
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// To which file.
-        path: PathBuf,
-        /// The system's answer.
-        source: std::io::Error,
-    },
-    /// No random bytes could be had.
-    #[error("the master key could not be made: {0}")]
-    Crypto(#[from] CryptoError),
+/// Reads what a seal put into the document.
+pub(crate) fn parse_sealed<T: serde::de::DeserializeOwned>(
+    seal: &dyn Seal,
+    sealed: &serde_json::Value,
+) -> Result<T, SealError> {
+    serde_json::from_value(sealed.clone()).map_err(|error| SealError::Refused {
+        place: seal.describe(),
+        problem: format!("what it should open is not of its making ({error})"),
+        remedy: "restore the file of the sealed master keys from its backup".to_owned(),
+    })
 }
 
-impl SealError {
-    fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io { doing, path, source }
+/// Bytes in the document: base64 (RFC 4648 section 4).
+pub(crate) mod base64_bytes {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        STANDARD.decode(text).map_err(|_| D::Error::custom("not base64"))
     }
 }

@@ -16,6 +16,7 @@ pub mod config;
 pub mod fuzzing;
 pub mod http;
 pub mod identity;
+pub mod master_key;
 pub mod platform;
 mod policy_file;
 pub mod reaper;

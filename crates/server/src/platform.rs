@@ -65,6 +65,14 @@ pub fn make_folders(folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Makes one folder (mode 0700) that must not be there yet.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn make_new_folder(folder: &Path) -> std::io::Result<()> {
+    DirBuilder::new().mode(0o700).create(folder)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;

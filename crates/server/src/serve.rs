@@ -13,13 +13,14 @@ use tokio::task::JoinSet;
 
 use crate::audit::refusals::COUNTS_EVERY;
 use crate::config::{Config, LogFormat};
-use crate::http::control::ControlSocket;
-use crate::http::listener;
-use crate::http::{App, TlsSettings, router};
+use crate::http::control::{self, ControlSocket};
+use crate::http::gate::Gate;
+use crate::http::{App, TlsSettings, listener, sealed, surrounded};
 use crate::identity::CLOUDS_FILE;
+use crate::master_key::{Keeper, NotUnsealed};
 use crate::policy_file::PolicyFile;
 use crate::startup::{self, Opened};
-use crate::{checkpoint, reaper};
+use crate::{audit, checkpoint, master_key, reaper};
 
 /// Serves until SIGINT or SIGTERM.
 ///
@@ -32,13 +33,43 @@ pub async fn run(config: &Config) -> Result<()> {
     let tls = config.has_tls().then(|| TlsSettings::open(&config.server.tls)).transpose()?.map(Arc::new);
     // Before the file is read: a change while it is read is one to be noticed.
     let policy = Arc::new(PolicyFile::new(config));
-    let opened = startup::open(config).await?;
+    startup::prepare_data_folder(&config.data.folder)?;
+    let keeper = Arc::new(Keeper::new(config).context("seal")?);
     let control_path = config.control_path();
-    let control = ControlSocket::bind(&control_path)
-        .with_context(|| format!("cannot make the control socket {}", control_path.display()))?;
-    let app = Arc::clone(&opened.app);
+    let control = Gate::new(control::sealed_routes(Arc::clone(&keeper), config));
+    let gate = Gate::new(sealed::routes(Arc::clone(&keeper), config));
+    let bind_control = || {
+        ControlSocket::bind(&control_path)
+            .with_context(|| format!("cannot make the control socket {}", control_path.display()))
+    };
     let mut tasks = JoinSet::new();
-    tasks.spawn(control.serve(Arc::clone(&app)));
+    let serving = listener::serve(listener, tls.clone(), gate.clone(), &config.server, stop_signal()?);
+    let mut serving = std::pin::pin!(serving);
+    let opened = match keeper.unseal(startup::is_new(config)?).await {
+        Err(NotUnsealed::Failed(error)) => return Err(startup::explain(config, error)),
+        Ok(()) => {
+            let opened = startup::open(config, Arc::clone(&keeper)).await?;
+            tasks.spawn(bind_control()?.serve(control.clone()));
+            opened
+        }
+        Err(NotUnsealed::Sealed(error)) => {
+            tracing::error!(%error, "SEALED: nothing is served until the master key opens; `chatelaine master-key status` says more");
+            // Nobody else waits in this folder.
+            let waiting = audit::lock(&config.audit_path()).context("audit.path")?;
+            tasks.spawn(bind_control()?.serve(control.clone()));
+            tell_systemd(&[NotifyState::Ready, NotifyState::Status("sealed: waiting for the master key")]);
+            tokio::select! {
+                () = &mut serving => {
+                    tracing::info!("stopped, still sealed");
+                    return Ok(());
+                }
+                opened = open_when_unsealed(config, &keeper, waiting) => opened?,
+                () = feed_watchdog_while_sealed() => return Ok(()),
+            }
+        }
+    };
+    let app = Arc::clone(&opened.app);
+    control.lead_to(control::routes(Arc::clone(&app)));
     tasks.spawn(checkpoint::schedule(Arc::clone(&app)));
     tasks.spawn(count_refusals(Arc::clone(&app)));
     if config.deletion.reap_every_seconds > 0 {
@@ -47,21 +78,49 @@ pub async fn run(config: &Config) -> Result<()> {
             Duration::from_secs(config.deletion.reap_every_seconds),
         ));
     }
+    if config.rotation.every_seconds > 0 {
+        tasks.spawn(master_key::rotation::schedule(
+            Arc::clone(&app),
+            Duration::from_secs(config.rotation.every_seconds),
+        ));
+    }
     tasks.spawn(Arc::clone(&policy).watch(Arc::clone(&app)));
-    tasks.spawn(reload_on_hangup(Arc::clone(&app), policy, tls.clone())?);
+    tasks.spawn(reload_on_hangup(Arc::clone(&app), policy, tls)?);
     tasks.spawn(feed_watchdog(Arc::clone(&app)));
+    master_key::rotation::resume(&app);
     warn_of_risks(config);
     summary(config, &opened, address);
-    tell_systemd(&[NotifyState::Ready]);
-    listener::serve(listener, tls, router(Arc::clone(&app)), &config.server, stop_signal()?).await;
+    gate.lead_to(surrounded(Arc::clone(&app)));
+    tell_systemd(&[NotifyState::Ready, NotifyState::Status("serving")]);
+    serving.await;
     tasks.shutdown().await;
     let limit = Duration::from_secs(config.server.shutdown_seconds);
     if tokio::time::timeout(limit, reaper::finished(&app)).await.is_err() {
         tracing::warn!(seconds = limit.as_secs(), "the reaper was still running when its time was over");
     }
+    master_key::rotation::stop(&app).await;
     checkpoint_and_note_end(&app).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Waits for the master keys, then opens everything.
+async fn open_when_unsealed(config: &Config, keeper: &Arc<Keeper>, waiting: audit::Lock) -> Result<Opened> {
+    let pause = Duration::from_secs(config.seal.retry_seconds);
+    let unsealing = keeper.wait_until_unsealed(startup::is_new(config)?, pause).await;
+    unsealing.map_err(|error| startup::explain(config, error))?;
+    drop(waiting);
+    startup::open(config, Arc::clone(keeper)).await
+}
+
+/// A sealed server does all that it can do: it waits.
+async fn feed_watchdog_while_sealed() {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
+    let mut ticks = tokio::time::interval(limit / 3);
+    loop {
+        ticks.tick().await;
+        tell_systemd(&[NotifyState::Watchdog]);
+    }
 }
 
 /// Writes down now and then how many refusals the audit trail has left out.

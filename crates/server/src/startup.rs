@@ -12,14 +12,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use chatelaine_core::audit::Action;
 use chatelaine_core::clock::{Clock, SystemClock};
-use chatelaine_core::keyring::{Keyring, derived_audit_key};
+use chatelaine_core::keyring::Keyring;
 use chatelaine_core::manager::{Manager, Settings};
 use chatelaine_core::policy::rules::{RuleText, parse_policy_file};
 use chatelaine_core::policy::{Policy, PolicyConfig};
 use chatelaine_core::store::{Kind, Store};
-use chatelaine_crypto::{KeyMaterial, MacKey};
-use chatelaine_seal::file::FileSeal;
-use chatelaine_seal::{MasterKeys, Seal};
+use chatelaine_crypto::MacKey;
+use chatelaine_seal::{MasterKeys, SealError, Unsealed};
 
 use crate::audit::{self, FileTrail, Head, LimitedTrail, Options, Recovery};
 use crate::barbican::content::{ORDER, SECRET_CONSUMERS};
@@ -27,6 +26,7 @@ use crate::checkpoint;
 use crate::config::Config;
 use crate::http::App;
 use crate::identity::{FirstStart, Identities};
+use crate::master_key::Keeper;
 use crate::platform;
 
 /// Largest policy file, in bytes.
@@ -66,46 +66,47 @@ pub fn prepare_data_folder(folder: &Path) -> Result<()> {
     }
 }
 
-/// The seal that the configuration names.
-pub fn seal(config: &Config) -> FileSeal {
-    match config.seal.kind {
-        crate::config::SealKind::File => FileSeal::new(config.seal_path()),
-    }
-}
-
-/// Unseals the master keys, or makes the first one where there is no store yet.
-fn unseal(config: &Config) -> Result<(MasterKeys, String)> {
-    let seal = seal(config);
-    let described = seal.describe();
-    if seal.exists()? {
-        return Ok((seal.unseal()?, described));
-    }
-    let store = chatelaine_store::embedded_file(&config.store_url())?;
-    if let Some(store) = store.filter(|path| path.exists()) {
-        bail!(
-            "{} is there, but no master key in {described}: restore the master key from its backup; without it nothing \
-             in the store can be read. To begin anew, move the store and the audit trail away",
-            store.display()
-        );
-    }
-    let keys = seal.create()?;
-    tracing::info!(master_key = %keys.active.id, place = described, "a new master key was made: back it up, apart from the store");
-    Ok((keys, described))
-}
-
-fn keyring(keys: &MasterKeys) -> Result<Keyring> {
-    let retired: Vec<_> = keys.retired.iter().map(|key| (key.id.as_str(), &key.material)).collect();
-    let active: (&str, &KeyMaterial) = (keys.active.id.as_str(), &keys.active.material);
-    let audit = derived_audit_key(active.1)?;
-    Ok(Keyring::new(active, &retired, (active.0, &audit))?)
-}
-
-/// Unseals the master keys that exist.
+/// Whether there is neither a store nor an audit trail yet, so that a first master key may be made.
 ///
 /// # Errors
-/// Those of the seal.
+/// Those of the store's address.
+pub fn is_new(config: &Config) -> Result<bool> {
+    let store = chatelaine_store::embedded_file(&config.store_url())?.is_some_and(|path| path.exists());
+    Ok(!store && !audit::has_lines(&config.audit_path()))
+}
+
+/// Explains what is missing beside a store.
+pub fn explain(config: &Config, error: SealError) -> anyhow::Error {
+    let store = chatelaine_store::embedded_file(&config.store_url()).ok().flatten();
+    let trail = Some(config.audit_path()).filter(|path| audit::has_lines(path));
+    match (&error, store.filter(|path| path.exists()).or(trail)) {
+        (SealError::Missing { what, place }, Some(there)) => anyhow::anyhow!(
+            "{} is there, but no {what} in {place}: restore the master key from its backup; without it nothing in the \
+             store can be read. To begin anew, move the store and the audit trail away",
+            absolute(&there).display()
+        ),
+        _ => anyhow::Error::new(error).context("seal"),
+    }
+}
+
+/// The keyring over opened master keys.
+///
+/// # Errors
+/// Those of the cryptographic library.
+pub fn keyring(unsealed: &Unsealed) -> Result<Keyring> {
+    let MasterKeys { active, retired } = &unsealed.keys;
+    let retired: Vec<_> = retired.iter().map(|key| (key.id.as_str(), &key.material)).collect();
+    let audit = (unsealed.audit_key.id.as_str(), &unsealed.audit_key.material);
+    Ok(Keyring::new((active.id.as_str(), &active.material), &retired, audit)?)
+}
+
+/// Unseals the master keys that exist, for a command: nobody waits for what may come later.
+///
+/// # Errors
+/// Those of the seals.
 pub fn existing_keyring(config: &Config) -> Result<Keyring> {
-    keyring(&seal(config).unseal()?)
+    let unsealed = Keeper::new(config)?.custody().unseal().context("seal")?;
+    keyring(&unsealed)
 }
 
 /// Opens the configured store.
@@ -208,17 +209,17 @@ fn observer() -> String {
     if name.is_empty() { "chatelaine".to_owned() } else { name.chars().take(255).collect() }
 }
 
-/// Opens everything.
+/// Opens everything, with the keys that the keeper has opened.
 ///
 /// # Errors
 /// What is wrong, where, and what to do.
-pub async fn open(config: &Config) -> Result<Opened> {
-    prepare_data_folder(&config.data.folder)?;
+pub async fn open(config: &Config, keeper: Arc<Keeper>) -> Result<Opened> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let policy = policy(config)?;
-    let (keys, seal) = unseal(config)?;
-    let keyring = keyring(&keys)?;
-    drop(keys);
+    let keyring = match &*keeper.opened().await {
+        Some(unsealed) => keyring(unsealed)?,
+        None => bail!("the master keys are not open"),
+    };
     let (trail, recovery) = trail(config, &keyring)?;
     let trail = Arc::new(trail);
     let refusals = Arc::new(LimitedTrail::new(Arc::clone(&trail)));
@@ -234,9 +235,23 @@ pub async fn open(config: &Config) -> Result<Opened> {
     let older_store = is_older(&*store, &recovery).await?;
     let manager = Manager::open(store, keyring, policy, refusals.clone(), clock, settings).await?;
     note_trail(&manager, &config.audit_path(), audit_key, &recovery, older_store).await?;
+    keeper.diary().hand_over(&manager).await.context("the events of master keys")?;
     manager.note_own(Action::StartServer, Some(format!("version {}", env!("CARGO_PKG_VERSION")))).await?;
-    let app = Arc::new(App::new(manager, identities, trail, refusals, config));
+    let seal = keeper.describe();
+    let app = Arc::new(App::new(manager, identities, trail, refusals, keeper, config));
     Ok(Opened { app, store: described, seal, first_start })
+}
+
+/// Opens everything at once, for tests and short work: a server that is sealed ends.
+///
+/// # Errors
+/// What is wrong, where, and what to do.
+pub async fn open_at_once(config: &Config) -> Result<Opened> {
+    prepare_data_folder(&config.data.folder)?;
+    let keeper = Arc::new(Keeper::new(config)?);
+    let unsealing = keeper.unseal(is_new(config)?).await;
+    unsealing.map_err(|error| explain(config, error.into_error()))?;
+    open(config, keeper).await
 }
 
 /// Opens what work on the store needs without a server: nothing is made where nothing is, and nobody is authenticated.

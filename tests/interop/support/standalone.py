@@ -39,14 +39,19 @@ class Standalone:
             self.settings += [f'server.tls.cert={certificate.certificate}', f'server.tls.key={certificate.key}']
         # The last setting of a name counts.
         self.settings += settings
-        command = [binary(), *self._overrides(), 'serve']
+        command = [binary(), *self.overrides(), 'serve']
         # In the tests' folder, since the data folder may be full.
         logs = folder.parent / f'{folder.name}-logs'
         logs.mkdir(exist_ok=True)
         self.server = Server('chatelaine', logs, command, environment or {})
 
-    def _overrides(self) -> list[str]:
+    def overrides(self) -> list[str]:
         return [part for setting in self.settings for part in ('--set', setting)]
+
+    def reconfigure(self, *settings: str) -> None:
+        """Other settings from the next start on; the last one of a name counts."""
+        self.settings += settings
+        self.server.command = [str(binary()), *self.overrides(), 'serve']
 
     def trusting(self, authority: Authority, client: Issued | None = None) -> 'Standalone':
         """Its clients trust this authority and show this certificate."""
@@ -90,11 +95,11 @@ class Standalone:
     def cli(self, *arguments: str) -> tuple[int, dict]:
         """Runs a command; its exit code and what it printed as JSON."""
         done = subprocess.run(
-            [binary(), '--format', 'json', *self._overrides(), *arguments],
+            [binary(), '--format', 'json', *self.overrides(), *arguments],
             capture_output=True,
             text=True,
             timeout=CLI_SECONDS,
-            env={'PATH': os.environ['PATH'], 'LANG': 'C.UTF-8'},
+            env={'PATH': os.environ['PATH'], 'LANG': 'C.UTF-8', **self.server.environment},
         )
         printed = json.loads(done.stdout) if done.stdout.strip() else {}
         assert done.returncode in (0, 1) or not printed, done

@@ -1,7 +1,7 @@
 //! The text in the key file.
 //!
 //! ```text
-//! chatelaine-master-key 1
+//! chatelaine-sealing-key 1
 //! id: 6f1c7a0e-3b52-4a53-9a54-0f6c1f5be1a7
 //! state: active
 //! key: <32 bytes in base64, RFC 4648 section 4>
@@ -20,16 +20,44 @@ use chatelaine_crypto::{KeyMaterial, sha256};
 use zeroize::Zeroizing;
 
 use crate::keys::MASTER_KEY_BITS;
-use crate::{MasterKey, MasterKeyId, MasterKeys};
+use crate::{KeyId, SealError};
 
 /// The version that is written and read.
 pub(super) const VERSION: u32 = 1;
 /// Most keys in a file.
 const MAX_KEYS: usize = 64;
 
-const TITLE: &str = "chatelaine-master-key ";
-const CHECK_CONTEXT: &[u8] = b"chatelaine master key file, check\n";
+const TITLE: &str = "chatelaine-sealing-key ";
+const CHECK_CONTEXT: &[u8] = b"chatelaine sealing key file, check\n";
 const KEY_TEXT: usize = 44;
+
+/// One sealing key.
+#[cfg_attr(test, derive(Debug))]
+pub(super) struct FileKey {
+    pub(super) id: KeyId,
+    pub(super) material: KeyMaterial,
+}
+
+impl FileKey {
+    pub(super) fn random() -> Result<Self, SealError> {
+        Ok(Self { id: KeyId::random()?, material: KeyMaterial::random(MASTER_KEY_BITS)? })
+    }
+}
+
+/// The keys in a file.
+#[cfg_attr(test, derive(Debug))]
+pub(super) struct FileKeys {
+    /// The one that wraps.
+    pub(super) active: FileKey,
+    /// Those that only open.
+    pub(super) retired: Vec<FileKey>,
+}
+
+impl FileKeys {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &FileKey> {
+        std::iter::once(&self.active).chain(&self.retired)
+    }
+}
 
 /// What is wrong with a text.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,7 +67,7 @@ pub(super) enum Problem {
 }
 
 /// The file's content for given keys.
-pub(super) fn render(keys: &MasterKeys) -> Zeroizing<Vec<u8>> {
+pub(super) fn render(keys: &FileKeys) -> Zeroizing<Vec<u8>> {
     let count = keys.retired.len().saturating_add(1);
     let mut out = Zeroizing::new(Vec::with_capacity(count.saturating_mul(160).saturating_add(256)));
     out.extend_from_slice(format!("{TITLE}{VERSION}\n").as_bytes());
@@ -75,7 +103,7 @@ fn check_of(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Reads a file's content.
-pub(super) fn parse(content: &[u8]) -> Result<MasterKeys, Problem> {
+pub(super) fn parse(content: &[u8]) -> Result<FileKeys, Problem> {
     let damaged = |problem: &str| Problem::Damaged(problem.to_owned());
     let title_end = content
         .iter()
@@ -83,7 +111,7 @@ pub(super) fn parse(content: &[u8]) -> Result<MasterKeys, Problem> {
         .ok_or_else(|| damaged("is empty or truncated: the first line does not end"))?;
     let (title, _) = content.split_at(title_end);
     let version =
-        title.strip_prefix(TITLE.as_bytes()).ok_or_else(|| damaged("is not a file of master keys"))?;
+        title.strip_prefix(TITLE.as_bytes()).ok_or_else(|| damaged("is not a file of sealing keys"))?;
     if version != VERSION.to_string().as_bytes() {
         return Err(Problem::UnknownVersion);
     }
@@ -106,9 +134,9 @@ pub(super) fn parse(content: &[u8]) -> Result<MasterKeys, Problem> {
     Ok(keys)
 }
 
-fn keys(text: &str) -> Result<MasterKeys, Problem> {
+fn keys(text: &str) -> Result<FileKeys, Problem> {
     let mut active = None;
-    let mut retired: Vec<MasterKey> = Vec::new();
+    let mut retired: Vec<FileKey> = Vec::new();
     let mut lines = text.lines().enumerate().skip(1).peekable();
     let mut field = |name: &str| {
         let (index, line) =
@@ -122,9 +150,8 @@ fn keys(text: &str) -> Result<MasterKeys, Problem> {
     };
     loop {
         let (number, id, _) = field("id")?;
-        let id =
-            MasterKeyId::parse(id).map_err(|error| Problem::Damaged(format!("line {number}: {error}")))?;
-        let known = active.iter().chain(&retired).any(|key: &MasterKey| key.id == id);
+        let id = KeyId::parse(id).map_err(|error| Problem::Damaged(format!("line {number}: {error}")))?;
+        let known = active.iter().chain(&retired).any(|key: &FileKey| key.id == id);
         if known {
             return Err(Problem::Damaged(format!("line {number}: the id occurs twice")));
         }
@@ -133,7 +160,7 @@ fn keys(text: &str) -> Result<MasterKeys, Problem> {
         let material = material(key).ok_or_else(|| {
             Problem::Damaged(format!("line {key_line}: not a key of {MASTER_KEY_BITS} bits in base64"))
         })?;
-        let key = MasterKey { id, material };
+        let key = FileKey { id, material };
         match state {
             "active" if active.is_none() => active = Some(key),
             "active" => return Err(Problem::Damaged(format!("line {state_line}: a second active key"))),
@@ -150,7 +177,7 @@ fn keys(text: &str) -> Result<MasterKeys, Problem> {
         }
     }
     let active = active.ok_or_else(|| Problem::Damaged("there is no active key".to_owned()))?;
-    Ok(MasterKeys { active, retired })
+    Ok(FileKeys { active, retired })
 }
 
 fn material(text: &str) -> Option<KeyMaterial> {
@@ -189,9 +216,9 @@ mod tests {
 
     #[test]
     fn several_keys_are_read_back() {
-        let keys = MasterKeys {
-            active: MasterKey::random().unwrap(),
-            retired: vec![MasterKey::random().unwrap(), MasterKey::random().unwrap()],
+        let keys = FileKeys {
+            active: FileKey::random().unwrap(),
+            retired: vec![FileKey::random().unwrap(), FileKey::random().unwrap()],
         };
         let read = parse(&render(&keys)).unwrap();
         assert_eq!(read.active.id, keys.active.id);
@@ -206,9 +233,8 @@ mod tests {
     #[test]
     fn the_format_stays_as_it_is() {
         let bytes: Vec<u8> = (0..32).collect();
-        let key =
-            MasterKey { id: MasterKeyId::parse(FIRST).unwrap(), material: KeyMaterial::copy_from(&bytes) };
-        let text = render(&MasterKeys { active: key, retired: Vec::new() });
+        let key = FileKey { id: KeyId::parse(FIRST).unwrap(), material: KeyMaterial::copy_from(&bytes) };
+        let text = render(&FileKeys { active: key, retired: Vec::new() });
         assert_eq!(*text, checked(&format!("{TITLE}1\n{}", entry(FIRST, "active", KEY))));
     }
 
@@ -249,7 +275,7 @@ mod tests {
     /// T-KEYFILE-DAMAGED: whatever happened to the file, no wrong key comes out of it.
     #[test]
     fn every_cut_and_every_changed_byte_is_refused() {
-        let keys = MasterKeys { active: MasterKey::random().unwrap(), retired: Vec::new() };
+        let keys = FileKeys { active: FileKey::random().unwrap(), retired: Vec::new() };
         let whole = render(&keys);
         for length in 0..whole.len() {
             assert!(parse(&whole[..length]).is_err(), "cut to {length}");

@@ -22,6 +22,7 @@ pub mod verify;
 pub use file::{FileTrail, Options, Recovery};
 pub use refusals::LimitedTrail;
 pub use scan::{histories, holds, is_younger_than_store, read_lines};
+pub use segment::Lock;
 pub use verify::{Expected, Finding, FindingKind, Progress, VerifyReport, verify};
 
 use std::path::PathBuf;
@@ -44,6 +45,20 @@ pub struct Head {
 impl Head {
     /// The head of a trail without lines.
     pub const EMPTY: Self = Self { seq: 0, mac: GENESIS };
+}
+
+/// Keeps every other server off a trail that is not open yet.
+///
+/// # Errors
+/// [`TrailError::InUse`]; those of the folder.
+pub fn lock(folder: &std::path::Path) -> Result<Lock, TrailError> {
+    segment::prepare_folder(folder)?;
+    segment::lock(folder)
+}
+
+/// Whether somebody has begun a trail in the folder; one that cannot be looked into counts.
+pub fn has_lines(folder: &std::path::Path) -> bool {
+    folder.exists() && segment::list(folder).map_or(true, |segments| !segments.is_empty())
 }
 
 /// Why a trail cannot be opened or read.

@@ -70,7 +70,7 @@ pub fn list(folder: &Path) -> Result<Vec<Segment>, TrailError> {
 }
 
 /// Makes the folder where there is none, and refuses one that others can enter.
-pub(super) fn prepare_folder(folder: &Path) -> Result<(), TrailError> {
+pub(crate) fn prepare_folder(folder: &Path) -> Result<(), TrailError> {
     let insecure = |problem: String| TrailError::Insecure { path: folder.to_path_buf(), problem };
     match DirBuilder::new().mode(0o700).create(folder) {
         Ok(()) => {
@@ -105,7 +105,7 @@ pub(super) fn prepare_folder(folder: &Path) -> Result<(), TrailError> {
 
 /// The lock that keeps a second server off the trail, as long as it is held.
 #[derive(Debug)]
-pub(super) struct Lock(File);
+pub struct Lock(File);
 
 impl Drop for Lock {
     fn drop(&mut self) {
@@ -117,7 +117,7 @@ impl Drop for Lock {
 }
 
 /// Takes the lock.
-pub(super) fn lock(folder: &Path) -> Result<Lock, TrailError> {
+pub(crate) fn lock(folder: &Path) -> Result<Lock, TrailError> {
     let path = folder.join("lock");
     let file = OpenOptions::new()
         .create(true)

@@ -76,7 +76,7 @@ impl Exit {
     }
 
     /// The code for a status of a server.
-    const fn of_status(status: u16) -> Self {
+    pub(crate) const fn of_status(status: u16) -> Self {
         match status {
             401 => Self::NotAuthenticated,
             403 => Self::Forbidden,

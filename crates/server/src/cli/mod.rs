@@ -78,6 +78,10 @@ enum Command {
     Algorithms(algorithms::Arguments),
     /// Show and try out the rules of the policy
     Policy(policy::Arguments),
+    /// Show, unseal, rotate and recover master keys, and change what seals them
+    MasterKey(operate::master_key::Arguments),
+    /// Replace the key of a project, under which its secrets are sealed
+    ScopeKey(operate::scope_key::Arguments),
     /// Verify the audit trail, or acknowledge a loss in it
     Audit(operate::audit::Arguments),
     /// Run the reaper once
@@ -107,6 +111,8 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> u8 {
             policy::run(&arguments, (config.policy_file(), config.policy.rule_defaults()), terminal)
         }),
         Command::Serve => operate::serve(&global, terminal).await,
+        Command::MasterKey(arguments) => operate::master_key::run(arguments, &global, terminal).await,
+        Command::ScopeKey(arguments) => operate::scope_key::run(arguments, &global, terminal).await,
         Command::Audit(arguments) => operate::audit::run(arguments, &global, terminal).await,
         Command::Reap(_) => operate::reap::run(&global, terminal).await,
         Command::Store(arguments) => operate::store::run(arguments, &global, terminal).await,

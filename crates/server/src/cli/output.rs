@@ -10,6 +10,7 @@ use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
+use chatelaine_crypto::KeyMaterial;
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -130,6 +131,37 @@ impl Terminal {
         Ok(text.trim().to_owned())
     }
 
+    /// Asks for a secret: what is typed is not shown. Where nobody can be asked, the first line of standard input is taken.
+    /// At most `limit` bytes.
+    pub(crate) fn ask_secret(&mut self, question: &str, limit: usize) -> Result<KeyMaterial, Failure> {
+        let hidden = self.input_is_terminal.then(Hidden::begin).transpose();
+        let hidden = hidden.map_err(|error| Failure::usage(format!("standard input: {error}")))?;
+        if hidden.is_some() {
+            self.complain(&clean(question));
+        }
+        let mut line = Zeroizing::new(Vec::with_capacity(limit));
+        let mut byte = Zeroizing::new([0]);
+        let mut too_long = false;
+        loop {
+            match self.input.read(byte.as_mut_slice()) {
+                Ok(0) => break,
+                Ok(_) if *byte == *b"\n" => break,
+                Ok(_) if line.len() >= limit => too_long = true,
+                Ok(_) => line.extend_from_slice(byte.as_slice()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Failure::usage(format!("standard input: {error}"))),
+            }
+        }
+        if hidden.is_some() {
+            drop(hidden);
+            self.complain("\n");
+        }
+        if too_long {
+            return Err(Failure::usage(format!("standard input: the line has more than {limit} bytes")));
+        }
+        Ok(KeyMaterial::copy_from(line.strip_suffix(b"\r").unwrap_or(&line)))
+    }
+
     /// Tells of a failure, on standard error.
     pub(crate) fn report(&mut self, failure: &Failure) {
         if !failure.silent {
@@ -144,6 +176,25 @@ impl Terminal {
     fn complain(&mut self, text: &str) {
         // When standard error is gone as well, the exit code is all that is left to tell.
         let _ = self.errors.write_all(text.as_bytes()).and_then(|()| self.errors.flush());
+    }
+}
+
+/// Keeps what is typed on standard input from being shown, until it is dropped.
+struct Hidden(rustix::termios::Termios);
+
+impl Hidden {
+    fn begin() -> io::Result<Self> {
+        let before = rustix::termios::tcgetattr(io::stdin())?;
+        let mut hidden = before.clone();
+        hidden.local_modes.remove(rustix::termios::LocalModes::ECHO);
+        rustix::termios::tcsetattr(io::stdin(), rustix::termios::OptionalActions::Flush, &hidden)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        let _ = rustix::termios::tcsetattr(io::stdin(), rustix::termios::OptionalActions::Now, &self.0);
     }
 }
 

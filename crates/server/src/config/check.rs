@@ -1,6 +1,6 @@
 //! What no type can say: bounds and contradictions.
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, SealKind};
 
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     let server = &config.server;
@@ -15,6 +15,15 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         ("barbican.max_payload_bytes", config.barbican.max_payload_bytes as u64, 1, 1024 * 1024),
         ("barbican.max_limit", config.barbican.max_limit as u64, 1, 1000),
         ("barbican.default_limit", config.barbican.default_limit as u64, 1, config.barbican.max_limit as u64),
+        ("seal.retry_seconds", config.seal.retry_seconds, 1, 3600),
+        ("rotation.keep_retired_seconds", config.rotation.keep_retired_seconds, 0, 10 * 366 * 24 * 3600),
+        ("rotation.scope_key_seconds", config.rotation.scope_key_seconds, 0, 10 * 366 * 24 * 3600),
+        ("rotation.every_seconds", config.rotation.every_seconds, 0, 366 * 24 * 3600),
+        ("rotation.pause_milliseconds", config.rotation.pause_milliseconds, 0, 60_000),
+        ("seal.pkcs11.timeout_seconds", config.seal.pkcs11.timeout_seconds, 1, 600),
+        ("seal.passphrase.memory_mib", u64::from(config.seal.passphrase.memory_mib), 8, 4096),
+        ("seal.passphrase.passes", u64::from(config.seal.passphrase.passes), 1, 64),
+        ("seal.passphrase.lanes", u64::from(config.seal.passphrase.lanes), 1, 16),
         ("audit.segment_mib", config.audit.segment_mib, 1, 4096),
         ("deletion.grace_seconds", config.deletion.grace_seconds, 0, 10 * 366 * 24 * 3600),
         ("deletion.expired_after_seconds", config.deletion.expired_after_seconds, 0, 10 * 366 * 24 * 3600),
@@ -28,6 +37,25 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             "limits.burst",
             "it is 0: then no request at all would be let through; set 1 or more".to_owned(),
         );
+    }
+    let kinds: Vec<_> = config.seal.kinds().collect();
+    if let Some(twice) =
+        kinds.iter().enumerate().find(|(index, kind)| kinds.iter().take(*index).any(|other| other == *kind))
+    {
+        return wrong("seal.also", format!("{} is named twice", twice.1.name()));
+    }
+    if kinds.contains(&SealKind::Pkcs11) {
+        let token = &config.seal.pkcs11;
+        for (setting, missing) in [
+            ("seal.pkcs11.module", !token.module.is_absolute()),
+            ("seal.pkcs11.pin_file", token.pin_file.as_os_str().is_empty()),
+            ("seal.pkcs11.key_label", token.key_label.is_empty()),
+            ("seal.pkcs11.token_label", token.token_label.is_empty() && token.token_serial.is_empty()),
+        ] {
+            if missing {
+                return wrong(setting, "the seal pkcs11 needs it; the module is an absolute path".to_owned());
+            }
+        }
     }
     let tls = &server.tls;
     let (cert, key) = (!tls.cert.as_os_str().is_empty(), !tls.key.as_os_str().is_empty());

@@ -8,6 +8,8 @@ mod barbican;
 mod check;
 pub(crate) mod load;
 mod reference;
+mod rotation;
+mod seal;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +26,10 @@ use crate::identity::IdentityConfig;
 pub use barbican::{BarbicanConfig, QuotaConfig};
 pub use load::{ConfigError, Sources, load};
 pub use reference::reference;
+pub use rotation::RotationConfig;
+pub use seal::{
+    FileSealConfig, PassphraseSealConfig, Pkcs11Mechanism, Pkcs11SealConfig, SealConfig, SealKind,
+};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +43,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Where master keys rest.
     pub seal: SealConfig,
+    /// When keys over keys are replaced.
+    pub rotation: RotationConfig,
     /// Who callers are.
     pub identity: IdentityConfig,
     /// Who may do what.
@@ -138,25 +146,6 @@ pub struct StoreConfig {
     /// `sqlite:///absolute/path`, `sqlite://relative/path` or `memory:` (lost when the server ends).
     /// Empty: `chatelaine.db` in the data folder.
     pub url: String,
-}
-
-/// `[seal]`
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct SealConfig {
-    /// How master keys are sealed.
-    pub kind: SealKind,
-    /// The file that holds them (mode 0600). Empty: `master-keys` in the data folder.
-    pub path: PathBuf,
-}
-
-/// How master keys are sealed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SealKind {
-    /// In a file that only the server's user reads.
-    #[default]
-    File,
 }
 
 /// Which default rules stand for Barbican's interface.
@@ -317,9 +306,14 @@ impl Config {
         }
     }
 
-    /// The file of the master keys.
-    pub fn seal_path(&self) -> PathBuf {
-        self.in_data_folder(&self.seal.path, "master-keys")
+    /// The file with the sealed master keys.
+    pub fn sealed_keys_path(&self) -> PathBuf {
+        self.in_data_folder(&self.seal.document, "sealed-keys.json")
+    }
+
+    /// The file of the sealing key.
+    pub fn sealing_key_path(&self) -> PathBuf {
+        self.in_data_folder(&self.seal.file.path, "sealing-key")
     }
 
     /// The folder of the audit trail.

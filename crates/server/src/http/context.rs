@@ -140,7 +140,7 @@ fn forget_scheme(peer: Option<IpAddr>, headers: &mut HeaderMap, proxies: &[IpNet
 }
 
 /// The address nearest to the client that is not one of our proxies.
-fn client_address(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
+pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
     if !trusted(&peer, proxies) {
         return peer;
     }

@@ -3,6 +3,8 @@
 //! A Unix socket in the data folder (mode 0600), whose peers must run as the server's user or as root. It carries what
 //! only the process that holds the trail and the master key can do: a run of the reaper, an operator's word on a loss.
 
+mod master_key;
+
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -19,7 +21,10 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::App;
 use super::error::ApiError;
+use super::gate::{FromWire, Gate};
 use crate::checkpoint;
+use crate::config::Config;
+use crate::master_key::Keeper;
 
 /// The socket; its file goes when this is dropped.
 pub struct ControlSocket {
@@ -48,17 +53,12 @@ impl ControlSocket {
         Ok(Self { listener, path: path.to_path_buf() })
     }
 
-    /// Serves until the future is dropped.
-    pub async fn serve(self, app: Arc<App>) {
-        let router = Router::new()
-            .route("/reap", post(reap))
-            .route("/audit/acknowledge/{seq}", post(acknowledge))
-            .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), super::context::surround_long))
-            .with_state(app);
+    /// Serves what the gate leads to, until the future is dropped.
+    pub async fn serve(self, gate: Gate) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) if is_own(&stream) => {
-                    let service = hyper_util::service::TowerToHyperService::new(router.clone());
+                    let service = hyper_util::service::TowerToHyperService::new(FromWire(gate.clone()));
                     tokio::spawn(async move {
                         let builder = Builder::new(TokioExecutor::new());
                         let _ = builder.serve_connection(TokioIo::new(stream), service).await;
@@ -72,6 +72,21 @@ impl ControlSocket {
             }
         }
     }
+}
+
+/// The routes of an unsealed server.
+pub fn routes(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/reap", post(reap))
+        .route("/audit/acknowledge/{seq}", post(acknowledge))
+        .merge(master_key::routes())
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), super::context::surround_long))
+        .with_state(app)
+}
+
+/// The routes of a sealed one.
+pub fn sealed_routes(keeper: Arc<Keeper>, config: &Config) -> Router {
+    master_key::sealed_routes(keeper, config)
 }
 
 fn is_own(stream: &UnixStream) -> bool {

@@ -117,6 +117,11 @@ pub(crate) async fn metrics(
     }
     let (met, left_out) = (app.manager.irregularities(), app.refusals.left_out());
     let text = app.metrics.encode(&app.identities.counters(), met, app.trail.head().seq, left_out);
-    Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
-        .into_response())
+    Ok(open_metrics(text))
+}
+
+/// An answer with figures.
+pub(super) fn open_metrics(text: String) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

@@ -9,7 +9,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,9 +17,10 @@ use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
-use tower::ServiceExt as _;
+use tower::Service as _;
 
 use super::context::Peer;
+use super::gate::Gate;
 use super::tls::TlsSettings;
 use crate::config::ServerConfig;
 
@@ -54,7 +54,7 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Arc<TlsSettings>>,
-    router: Router,
+    gate: Gate,
     config: &ServerConfig,
     stop: impl Future<Output = ()>,
 ) {
@@ -79,7 +79,7 @@ pub async fn serve(
                 let connection = Connection {
                     builder: Arc::clone(&builder),
                     stop: stopped.clone(),
-                    router: router.clone(),
+                    gate: gate.clone(),
                     tls: tls.as_ref().map(|tls| tls.current()),
                     patience,
                     place,
@@ -176,7 +176,7 @@ struct Connection {
     builder: Arc<Builder<TokioExecutor>>,
     /// Turns true when the server stops; the server waits until all of these are dropped.
     stop: watch::Receiver<bool>,
-    router: Router,
+    gate: Gate,
     tls: Option<Arc<rustls::ServerConfig>>,
     patience: Duration,
     place: OwnedSemaphorePermit,
@@ -203,13 +203,13 @@ impl Connection {
     where
         S: Read + Write + Unpin + Send + 'static,
     {
-        let Self { builder, mut stop, router, patience, place, .. } = self;
+        let Self { builder, mut stop, mut gate, patience, place, .. } = self;
         let activity = Activity::new();
         let seen = Arc::clone(&activity);
         let service = tower::service_fn(move |mut request: http::Request<Incoming>| {
             let running = seen.begin();
             request.extensions_mut().insert(Peer(address));
-            let answer = router.clone().oneshot(request.map(axum::body::Body::new));
+            let answer = gate.call(request.map(axum::body::Body::new));
             async move {
                 let answer = answer.await;
                 drop(running);

@@ -10,12 +10,14 @@ mod change;
 mod context;
 pub mod control;
 pub(crate) mod error;
+pub mod gate;
 mod health;
 mod limits;
 pub mod listener;
 pub(crate) mod native;
 mod openapi;
 mod operator;
+pub mod sealed;
 mod tls;
 mod unread;
 
@@ -37,6 +39,7 @@ use tower::Layer as _;
 use crate::audit::{FileTrail, LimitedTrail};
 use crate::config::{BarbicanConfig, Config};
 use crate::identity::Identities;
+use crate::master_key::Keeper;
 use crate::telemetry::metrics::Metrics;
 use error::ApiError;
 use limits::Limits;
@@ -90,6 +93,8 @@ pub struct App {
     pub(crate) trail: Arc<FileTrail>,
     pub(crate) metrics: Metrics,
     pub(crate) options: Options,
+    /// The master keys.
+    pub(crate) keeper: Arc<Keeper>,
     /// Held by a run of the reaper.
     pub(crate) reaping: tokio::sync::Mutex<()>,
     limits: Limits,
@@ -109,6 +114,7 @@ impl App {
         identities: Identities,
         trail: Arc<FileTrail>,
         refusals: Arc<LimitedTrail>,
+        keeper: Arc<Keeper>,
         config: &Config,
     ) -> Self {
         Self {
@@ -117,6 +123,7 @@ impl App {
             trail,
             metrics: Metrics::new(),
             options: Options::new(config),
+            keeper,
             reaping: tokio::sync::Mutex::new(()),
             limits: Limits::new(&config.limits),
             turns: Turns::default(),
@@ -166,12 +173,16 @@ impl App {
 
 /// All routes with the layers around them.
 pub fn router(app: Arc<App>) -> Router {
-    let inner = routes(&app)
+    // Around the router: it decides which route is found.
+    Router::new().fallback_service(barbican::path::NormalisePath.layer(surrounded(app)))
+}
+
+/// The same for clean paths.
+pub fn surrounded(app: Arc<App>) -> Router {
+    routes(&app)
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), context::surround))
-        .with_state(app);
-    // Around the router: it decides which route is found.
-    Router::new().fallback_service(barbican::path::NormalisePath.layer(inner))
+        .with_state(app)
 }
 
 /// All routes, as [`openapi`] describes them.

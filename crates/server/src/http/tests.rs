@@ -23,7 +23,7 @@ impl Server {
         let mut config = Config::default();
         config.data.folder = folder.path().join("data");
         config.server.metrics_networks = vec!["127.0.0.0/8".parse().unwrap()];
-        let app = startup::open(&config).await.unwrap().app;
+        let app = startup::open_at_once(&config).await.unwrap().app;
         Self { folder, router: router(Arc::clone(&app)), app }
     }
 

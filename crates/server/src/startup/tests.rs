@@ -13,7 +13,7 @@ fn config(folder: &Path) -> Config {
 }
 
 async fn refused(config: &Config) -> String {
-    let Err(error) = open(config).await else { panic!("it starts") };
+    let Err(error) = open_at_once(config).await else { panic!("it starts") };
     format!("{error:#}")
 }
 
@@ -23,8 +23,8 @@ async fn an_empty_store_beside_a_trail_with_events_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(folder.path());
     config.store.url = format!("sqlite://{}", folder.path().join("disk/store.db").display());
-    drop(open(&config).await.unwrap());
-    drop(open(&config).await.unwrap());
+    drop(open_at_once(&config).await.unwrap());
+    drop(open_at_once(&config).await.unwrap());
     let (disk, away) = (folder.path().join("disk"), folder.path().join("away"));
     std::fs::rename(&disk, &away).unwrap();
     for _ in 0..2 {
@@ -33,11 +33,11 @@ async fn an_empty_store_beside_a_trail_with_events_is_refused() {
     }
     std::fs::remove_dir_all(&disk).unwrap();
     std::fs::rename(&away, &disk).unwrap();
-    drop(open(&config).await.unwrap());
+    drop(open_at_once(&config).await.unwrap());
     // To begin anew is possible, on purpose.
     std::fs::remove_dir_all(&disk).unwrap();
     std::fs::rename(config.audit_path(), folder.path().join("old-audit")).unwrap();
-    drop(open(&config).await.unwrap());
+    drop(open_at_once(&config).await.unwrap());
 }
 
 #[tokio::test]
@@ -45,8 +45,8 @@ async fn a_store_in_memory_is_always_new() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(folder.path());
     config.store.url = "memory:".to_owned();
-    drop(open(&config).await.unwrap());
-    drop(open(&config).await.unwrap());
+    drop(open_at_once(&config).await.unwrap());
+    drop(open_at_once(&config).await.unwrap());
 }
 
 /// New identities beside keys of older ones would make every key unknown to everybody.
@@ -54,7 +54,7 @@ async fn a_store_in_memory_is_always_new() {
 async fn lost_identities_are_not_replaced_where_there_are_keys() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path());
-    let opened = open(&config).await.unwrap();
+    let opened = open_at_once(&config).await.unwrap();
     let file = config.data.folder.join("identities.toml");
     let tokens = opened.first_start.clone().unwrap().clouds_file;
     drop(opened);
@@ -62,7 +62,7 @@ async fn lost_identities_are_not_replaced_where_there_are_keys() {
     let away = folder.path().join("identities.toml");
     std::fs::rename(&file, &away).unwrap();
     // Without keys a new first start harms nobody.
-    let made = open(&config).await.unwrap().first_start;
+    let made = open_at_once(&config).await.unwrap().first_start;
     std::fs::remove_file(made.unwrap().clouds_file).unwrap();
     std::fs::remove_file(&file).unwrap();
 
@@ -84,5 +84,5 @@ async fn lost_identities_are_not_replaced_where_there_are_keys() {
         assert!(!file.exists() && !tokens.exists());
     }
     std::fs::rename(&away, &file).unwrap();
-    assert_eq!(open(&config).await.unwrap().first_start, None);
+    assert_eq!(open_at_once(&config).await.unwrap().first_start, None);
 }

@@ -50,6 +50,8 @@ pub struct Metrics {
     checks: Family<Check, Gauge>,
     reaped: Family<Result, Counter>,
     reaper_runs: Family<Result, Counter>,
+    rotation_runs: Family<Result, Counter>,
+    rotation_records: Counter,
     identity: Family<Result, Gauge>,
     irregularities: Family<Result, Gauge>,
     audit_events: Gauge,
@@ -99,6 +101,8 @@ impl Metrics {
             checks: Family::default(),
             reaped: Family::default(),
             reaper_runs: Family::default(),
+            rotation_runs: Family::default(),
+            rotation_records: Counter::default(),
             identity: Family::default(),
             irregularities: Family::default(),
             audit_events: Gauge::default(),
@@ -127,6 +131,16 @@ impl Metrics {
         );
         registry.register("reaper_keys", "Keys and tombstones the reaper dealt with", metrics.reaped.clone());
         registry.register("reaper_runs", "Runs of the reaper", metrics.reaper_runs.clone());
+        registry.register(
+            "master_key_rotation_runs",
+            "Times records were looked through for those under retired master keys",
+            metrics.rotation_runs.clone(),
+        );
+        registry.register(
+            "master_key_rotation_records",
+            "Records wrapped anew under a newer master key",
+            metrics.rotation_records.clone(),
+        );
         registry.register(
             "store_irregularities",
             "Times something was met in the store that should not be, since the start",
@@ -165,6 +179,13 @@ impl Metrics {
 
     pub(crate) fn refused_token(&self) {
         self.refused_tokens.inc();
+    }
+
+    /// After a run of a rotation: the records wrapped anew.
+    pub(crate) fn rotated(&self, outcome: &std::result::Result<u64, String>) {
+        let result = if outcome.is_ok() { "ended" } else { "failed" };
+        self.rotation_runs.get_or_create(&Result { result }).inc();
+        self.rotation_records.inc_by(*outcome.as_ref().unwrap_or(&0));
     }
 
     pub(crate) fn check(&self, check: &'static str, ok: bool) {

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+use zeroize::Zeroizing;
 
 use crate::cli::{Exit, Failure};
 
@@ -34,6 +35,16 @@ pub(super) async fn connect(path: &Path) -> Result<Option<UnixStream>, Failure> 
 
 /// Sends one POST without a body and returns the answer's JSON.
 pub(super) async fn post(stream: UnixStream, path: &str, patience: Duration) -> Result<Bytes, Failure> {
+    send(stream, path, Zeroizing::new(Vec::new()), patience).await
+}
+
+/// Sends one POST with a JSON body, which is wiped, and returns the answer's JSON.
+pub(super) async fn send(
+    stream: UnixStream,
+    path: &str,
+    body: Zeroizing<Vec<u8>>,
+    patience: Duration,
+) -> Result<Bytes, Failure> {
     let unavailable = |problem: String| Failure::new(Exit::Unavailable, format!("control socket: {problem}"));
     let exchange = async {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -42,7 +53,8 @@ pub(super) async fn post(stream: UnixStream, path: &str, patience: Duration) -> 
         let driving = tokio::spawn(connection);
         let request = http::Request::post(path)
             .header(http::header::HOST, "control")
-            .body(Empty::<Bytes>::new())
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from_owner(body)))
             .map_err(|error| unavailable(error.to_string()))?;
         let response = sender.send_request(request).await.map_err(|error| unavailable(error.to_string()))?;
         let status = response.status();
@@ -54,7 +66,8 @@ pub(super) async fn post(stream: UnixStream, path: &str, patience: Duration) -> 
         }
         let message = serde_json::from_slice::<chatelaine_api::ErrorDocument>(&body)
             .map_or_else(|_| format!("the server answers {status}"), |document| document.error.message);
-        Err(Failure::new(Exit::Failed, message).advise("the server's log says more"))
+        let exit = Exit::of_status(status.as_u16());
+        Err(Failure::new(exit, message).advise("the server's log says more"))
     };
     tokio::time::timeout(patience, exchange)
         .await

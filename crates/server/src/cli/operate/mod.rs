@@ -9,9 +9,11 @@ mod control;
 pub(super) mod doctor;
 pub(super) mod identity;
 pub(super) mod import;
+pub(super) mod master_key;
 mod reading;
 pub(super) mod reap;
 mod restore;
+pub(super) mod scope_key;
 pub(super) mod store;
 
 use chatelaine_core::audit::Action;

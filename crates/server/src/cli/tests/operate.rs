@@ -30,7 +30,7 @@ impl House {
 
     /// Starts as `serve` does, writes some events, notes the head and stops.
     async fn serve_a_moment(&self) {
-        let opened = startup::open(&self.config).await.unwrap();
+        let opened = startup::open_at_once(&self.config).await.unwrap();
         for _ in 0..3 {
             opened.app.manager().note_own(Action::StopServer, None).await.unwrap();
         }
@@ -97,7 +97,7 @@ async fn a_cut_trail_is_remembered_until_it_is_acknowledged() {
     let audit = checks["checks"].as_array().unwrap().iter().find(|row| row["check"] == "audit").unwrap();
     assert_eq!(audit["result"], "FAILED");
     assert!(house.run(&["reap"]).await.ends(1).errors.contains("audit acknowledge"));
-    let opened = startup::open(&house.config).await.unwrap();
+    let opened = startup::open_at_once(&house.config).await.unwrap();
     assert!(reaper::run(&opened.app).await.is_err());
     drop(opened);
 
@@ -114,7 +114,7 @@ async fn a_cut_trail_is_remembered_until_it_is_acknowledged() {
 #[tokio::test]
 async fn an_older_trail_that_was_written_on_is_found() {
     let house = House::new().await;
-    let opened = startup::open(&house.config).await.unwrap();
+    let opened = startup::open_at_once(&house.config).await.unwrap();
     let head = opened.app.trail.head();
     drop(opened);
     let key = startup::existing_keyring(&house.config).unwrap().audit_key();
@@ -205,10 +205,11 @@ async fn doctor_tells_archived_segments_from_lost_ones() {
 async fn a_run_of_the_reaper_is_not_cut_off() {
     let mut house = House::new().await;
     house.config.server.request_timeout_seconds = 1;
-    let opened = startup::open(&house.config).await.unwrap();
+    let opened = startup::open_at_once(&house.config).await.unwrap();
     let app = &opened.app;
     let socket = crate::http::control::ControlSocket::bind(&house.config.control_path()).unwrap();
-    let serving = tokio::spawn(socket.serve(Arc::clone(app)));
+    let routes = crate::http::gate::Gate::new(crate::http::control::routes(Arc::clone(app)));
+    let serving = tokio::spawn(socket.serve(routes));
     let busy = app.reaping.lock().await;
     let release = async {
         tokio::time::sleep(Duration::from_millis(1500)).await;

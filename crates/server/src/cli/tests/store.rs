@@ -21,7 +21,7 @@ impl Place {
         let bench = Bench::new().await;
         let setting = format!("data.folder={}", bench.path(name).display());
         let place = Self { bench, setting };
-        drop(startup::open(&place.config()).await.unwrap());
+        drop(startup::open_at_once(&place.config()).await.unwrap());
         place
     }
 
@@ -88,7 +88,7 @@ async fn a_copy_of_another_master_key_is_refused() {
     let names: Vec<_> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert!(!names.iter().any(|name| name.contains("restor")), "{names:?}");
 
-    let keys = place.config().seal_path();
+    let keys = place.config().sealed_keys_path();
     std::fs::rename(&keys, place.bench.path("away")).unwrap();
     let outcome = place.run(&["store", "restore", &copy]).await.ends(1);
     assert!(outcome.errors.contains("restore the master key first"), "{}", outcome.errors);
@@ -110,9 +110,9 @@ async fn a_running_server_keeps_its_store_and_a_leftover_log_is_seen() {
     std::fs::write(format!("{}-wal", store.display()), [7; 4128]).unwrap();
     let outcome = place.run(&["doctor"]).await.ends(1);
     assert!(outcome.text().contains("store restore"), "{}", outcome.text());
-    let error = startup::open(&place.config()).await.err().unwrap();
+    let error = startup::open_at_once(&place.config()).await.err().unwrap();
     assert!(format!("{error:#}").contains("store restore"), "{error:#}");
     place.run(&["store", "restore", &copy]).await.ends(0);
-    let opened = tokio::time::timeout(Duration::from_secs(30), startup::open(&place.config())).await;
+    let opened = tokio::time::timeout(Duration::from_secs(30), startup::open_at_once(&place.config())).await;
     assert!(opened.unwrap().is_ok(), "the server starts with it");
 }

@@ -8,6 +8,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use axum::Router;
+
 use super::*;
 
 /// Longer than anything here may take.
@@ -32,7 +34,7 @@ impl Server {
         };
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
-            serve(listener, None, router, &config, async { drop(stopped.await) }).await;
+            serve(listener, None, Gate::new(router), &config, async { drop(stopped.await) }).await;
         });
         Self { address, stop, task }
     }

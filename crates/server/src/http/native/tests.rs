@@ -31,7 +31,7 @@ impl House {
         config.data.folder = folder.path().join("data");
         config.store.url = "memory:".to_owned();
         config.limits.concurrent_requests = 0;
-        let opened = crate::startup::open(&config).await.unwrap();
+        let opened = crate::startup::open_at_once(&config).await.unwrap();
         let tokens = std::fs::read_to_string(opened.first_start.unwrap().clouds_file).unwrap();
         let token = |name: &str| {
             let entry = tokens.split(&format!("  {name}:\n")).nth(1).unwrap();

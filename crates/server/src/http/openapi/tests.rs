@@ -57,7 +57,7 @@ async fn administrated() -> (tempfile::TempDir, Arc<App>, String) {
     config.data.folder = folder.path().join("data");
     config.store.url = "memory:".to_owned();
     config.limits.requests_per_second = 0;
-    let opened = crate::startup::open(&config).await.unwrap();
+    let opened = crate::startup::open_at_once(&config).await.unwrap();
     let clouds = std::fs::read_to_string(opened.first_start.unwrap().clouds_file).unwrap();
     let entry = clouds.split("  administrator:\n").nth(1).unwrap();
     let token = entry.split("token: \"").nth(1).unwrap().split('"').next().unwrap().to_owned();

@@ -1,0 +1,133 @@
+//! What the control socket says of master keys. Nothing of it is secret but a passphrase on its way in.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::KeyString;
+
+/// The master keys of a server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MasterKeysDocument {
+    /// Whether a server runs.
+    pub running: bool,
+    /// Whether it waits for its keys.
+    pub sealed: bool,
+    /// Why it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// The configured seals, in the order in which they are asked.
+    pub seals: String,
+    /// The servers that share the keys.
+    pub cluster: String,
+    /// The keys, the active one first.
+    pub keys: Vec<MasterKeyDocument>,
+    /// The recovery key that master keys are sealed for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<RecoveryDocument>,
+    /// The rotation that runs, or the last one since the server's start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationDocument>,
+}
+
+/// One master key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MasterKeyDocument {
+    /// Its id.
+    pub id: String,
+    /// Its number, 1 the first.
+    pub epoch: u32,
+    /// `active` or `retired`.
+    pub state: String,
+    /// When it was made.
+    pub created: String,
+    /// What seals hold it.
+    pub seals: Vec<SealedByDocument>,
+}
+
+/// A seal that holds a master key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SealedByDocument {
+    /// The seal's kind.
+    pub kind: String,
+    /// Which of several of its kind.
+    pub name: String,
+    /// When it sealed the key.
+    pub created: String,
+}
+
+/// The public half of a recovery key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RecoveryDocument {
+    /// Its name.
+    pub fingerprint: String,
+    /// The X25519 public key in base64.
+    pub public_key: String,
+    /// When it was made.
+    pub created: String,
+    /// How many shares open it; 1 where it was not shared out.
+    pub threshold: u8,
+    /// How many there are.
+    pub shares: u8,
+}
+
+/// How far a rotation has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RotationDocument {
+    /// Whether it still runs.
+    pub running: bool,
+    /// Records wrapped anew so far.
+    pub done: u64,
+    /// Records to be wrapped anew, as counted at the beginning.
+    pub total: u64,
+    /// Records that did not open and keep a retired key in use.
+    pub corrupt: u64,
+    /// Why it stopped before its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// A request to unseal.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnsealRequest {
+    /// The passphrase, in base64, where one is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passphrase: Option<KeyString>,
+}
+
+/// Which seal to add or remove.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SealChangeRequest {
+    /// Its kind.
+    pub kind: String,
+    /// Which of several of its kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// Which retired master key to destroy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DestroyMasterKeyRequest {
+    /// Its id.
+    pub id: String,
+}
+
+/// A project's key that was rotated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RotatedScopeKey {
+    /// The project's id.
+    pub project: String,
+    /// The number of its new key.
+    pub version: u32,
+}
+
+/// For which recovery key master keys shall be sealed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecoveryRequest {
+    /// The key; none any more where it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<RecoveryDocument>,
+}

@@ -1,0 +1,286 @@
+//! The document of sealed master keys.
+//!
+//! A JSON text of at most [`MAX_DOCUMENT`] bytes with, for each master key, what the seals made of it. Nothing in it is
+//! secret. Its last field is an authenticator under the active master key: whoever can write the file, but does not
+//! hold the key, can make it unusable and nothing else. An older copy is authentic, too: what was removed since then is
+//! in it again.
+//!
+//! Invariants of a document that was read: exactly one key is active, the first; ids and epochs differ; the active key
+//! has the highest epoch; no two entries of a key have the same kind and name.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::recovery::RecoveryRecipient;
+use crate::{KeyId, KeyIdentity, base64_bytes};
+
+/// The version that is written and read.
+pub const FORMAT: u32 = 1;
+/// Largest document, in bytes.
+pub const MAX_DOCUMENT: usize = 1024 * 1024;
+/// Most master keys.
+pub const MAX_KEYS: usize = 64;
+/// Most seals of a master key.
+pub const MAX_SEALS: usize = 64;
+/// Most characters of a seal's kind or name.
+const MAX_NAME: usize = 128;
+
+/// All master keys, sealed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealedKeys {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// How often the document was written.
+    pub generation: u64,
+    /// The servers that share the keys.
+    pub cluster: KeyId,
+    /// The keys, the active one first.
+    pub keys: Vec<SealedKey>,
+    /// The key of the audit trail.
+    pub audit_key: SealedAuditKey,
+    /// The recovery key that every master key is sealed for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<RecoveryRecipient>,
+    /// HMAC-SHA-256 over the document with this field empty, under a key derived from the active master key.
+    #[serde(with = "base64_bytes")]
+    pub authenticator: Vec<u8>,
+}
+
+/// One master key, sealed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealedKey {
+    /// Its id.
+    pub id: KeyId,
+    /// Its number in the row of master keys.
+    pub epoch: u32,
+    /// Whether new keys are wrapped under it.
+    pub state: KeyState,
+    /// When it was made (RFC 3339).
+    pub created: String,
+    /// By which the right key is told from another: HMAC-SHA-256 over its identity, under a key derived from it.
+    #[serde(with = "base64_bytes")]
+    pub check: Vec<u8>,
+    /// What the seals made of it.
+    pub seals: Vec<Sealed>,
+}
+
+/// What a master key is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyState {
+    /// New keys are wrapped under it.
+    Active,
+    /// Older keys may still be wrapped under it.
+    Retired,
+}
+
+/// A master key sealed by one seal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sealed {
+    /// The seal's kind.
+    pub kind: String,
+    /// The seal's name.
+    pub name: String,
+    /// When it was sealed (RFC 3339).
+    pub created: String,
+    /// What the seal made.
+    pub sealed: Value,
+}
+
+/// The audit trail's key, wrapped under the active master key: it stays the same when that changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealedAuditKey {
+    /// Its id.
+    pub id: KeyId,
+    /// Nonce, ciphertext and tag of the record cipher.
+    #[serde(with = "base64_bytes")]
+    pub wrapped: Vec<u8>,
+}
+
+impl SealedKey {
+    /// What the key is, for those who seal it.
+    #[must_use]
+    pub fn identity<'a>(&'a self, cluster: &'a KeyId) -> KeyIdentity<'a> {
+        KeyIdentity { cluster, id: &self.id, epoch: self.epoch }
+    }
+}
+
+impl SealedKeys {
+    /// Reads a document. Its authenticator is for those who hold the key.
+    ///
+    /// # Errors
+    /// What is wrong with the text, by field; [`None`] for a document of another version.
+    pub fn parse(text: &[u8]) -> Result<Self, Option<String>> {
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let Version { format } = serde_json::from_slice(text).map_err(|error| Some(error.to_string()))?;
+        if format != FORMAT {
+            return Err(None);
+        }
+        let document: Self = serde_json::from_slice(text).map_err(|error| Some(error.to_string()))?;
+        document.check().map_err(|problem| Some(problem.to_owned()))?;
+        Ok(document)
+    }
+
+    /// The text, in lines for people who look at it.
+    ///
+    /// # Errors
+    /// Those of serde, for values that no text can hold.
+    pub fn render(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        Ok(text)
+    }
+
+    /// What the authenticator is made over.
+    pub(crate) fn authenticated(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&Self { authenticator: Vec::new(), ..self.clone() })
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        let mut keys = self.keys.iter();
+        let active = keys.next().ok_or("keys: there is none")?;
+        if active.state != KeyState::Active {
+            return Err("keys: the first one is not active");
+        }
+        if self.keys.len() > MAX_KEYS {
+            return Err("keys: more than 64");
+        }
+        if keys.clone().any(|key| key.state == KeyState::Active) {
+            return Err("keys: more than one is active");
+        }
+        if keys.any(|key| key.epoch >= active.epoch) {
+            return Err("keys: the active one does not have the highest epoch");
+        }
+        for (index, key) in self.keys.iter().enumerate() {
+            let later = self.keys.iter().skip(index.saturating_add(1));
+            if later.clone().any(|other| other.id == key.id) {
+                return Err("keys: an id occurs twice");
+            }
+            if later.clone().any(|other| other.epoch == key.epoch) {
+                return Err("keys: an epoch occurs twice");
+            }
+            if key.seals.len() > MAX_SEALS {
+                return Err("seals: more than 64 of one key");
+            }
+            for (index, seal) in key.seals.iter().enumerate() {
+                if seal.kind.len() > MAX_NAME || seal.name.len() > MAX_NAME {
+                    return Err("seals: a kind or name has more than 128 bytes");
+                }
+                if key
+                    .seals
+                    .iter()
+                    .skip(index.saturating_add(1))
+                    .any(|other| other.is_by(&seal.kind, &seal.name))
+                {
+                    return Err("seals: a kind and name occur twice for one key");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The active key. A document that was read has one.
+    #[must_use]
+    pub fn active(&self) -> Option<&SealedKey> {
+        self.keys.first()
+    }
+}
+
+impl Sealed {
+    /// Whether a seal of that kind and name made this.
+    #[must_use]
+    pub fn is_by(&self, kind: &str, name: &str) -> bool {
+        self.kind == kind && self.name == name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(keys: &[(u32, KeyState)]) -> SealedKeys {
+        let key = |&(epoch, state): &(u32, KeyState)| SealedKey {
+            id: KeyId::random().unwrap(),
+            epoch,
+            state,
+            created: "2026-01-01T00:00:00Z".to_owned(),
+            check: vec![1; 32],
+            seals: vec![Sealed {
+                kind: "file".to_owned(),
+                name: "file".to_owned(),
+                created: "2026-01-01T00:00:00Z".to_owned(),
+                sealed: serde_json::json!({"b": 1, "a": [true, null]}),
+            }],
+        };
+        SealedKeys {
+            format: FORMAT,
+            generation: 7,
+            cluster: KeyId::random().unwrap(),
+            keys: keys.iter().map(key).collect(),
+            audit_key: SealedAuditKey { id: KeyId::random().unwrap(), wrapped: vec![3; 72] },
+            recovery: None,
+            authenticator: vec![9; 32],
+        }
+    }
+
+    fn refusal(document: &SealedKeys) -> String {
+        SealedKeys::parse(&document.render().unwrap()).unwrap_err().unwrap()
+    }
+
+    #[test]
+    fn a_document_is_read_as_it_was_written() {
+        let written = document(&[(3, KeyState::Active), (1, KeyState::Retired), (2, KeyState::Retired)]);
+        let read = SealedKeys::parse(&written.render().unwrap()).unwrap();
+        assert_eq!(read, written);
+        assert_eq!(read.authenticated().unwrap(), written.authenticated().unwrap());
+        assert!(!String::from_utf8(read.authenticated().unwrap()).unwrap().contains("CQkJ"));
+    }
+
+    #[test]
+    fn what_the_invariants_forbid_is_refused_by_field() {
+        use KeyState::{Active, Retired};
+        assert_eq!(refusal(&document(&[])), "keys: there is none");
+        assert_eq!(refusal(&document(&[(1, Retired)])), "keys: the first one is not active");
+        assert_eq!(refusal(&document(&[(2, Active), (1, Active)])), "keys: more than one is active");
+        assert_eq!(
+            refusal(&document(&[(1, Active), (1, Retired)])),
+            "keys: the active one does not have the highest epoch"
+        );
+        assert_eq!(
+            refusal(&document(&[(3, Active), (1, Retired), (1, Retired)])),
+            "keys: an epoch occurs twice"
+        );
+        let many: Vec<_> =
+            (0..65).map(|index| (100 - index, if index == 0 { Active } else { Retired })).collect();
+        assert_eq!(refusal(&document(&many)), "keys: more than 64");
+
+        let mut twice = document(&[(2, Active), (1, Retired)]);
+        twice.keys[1].id = twice.keys[0].id.clone();
+        assert_eq!(refusal(&twice), "keys: an id occurs twice");
+        let mut twice = document(&[(2, Active)]);
+        let seal = twice.keys[0].seals[0].clone();
+        twice.keys[0].seals.push(seal);
+        assert_eq!(refusal(&twice), "seals: a kind and name occur twice for one key");
+        twice.keys[0].seals[1].name = "n".repeat(129);
+        assert_eq!(refusal(&twice), "seals: a kind or name has more than 128 bytes");
+    }
+
+    #[test]
+    fn other_texts_and_versions_are_refused() {
+        for text in ["", "{}", "[]", "{\"format\": \"1\"}", "{\"format\": 1}"] {
+            assert!(SealedKeys::parse(text.as_bytes()).unwrap_err().is_some(), "{text}");
+        }
+        assert_eq!(SealedKeys::parse(b"{\"format\": 2, \"more\": 1}"), Err(None));
+        let written = document(&[(1, KeyState::Active)]).render().unwrap();
+        let text = String::from_utf8(written).unwrap();
+        let unknown = text.replacen("\"generation\"", "\"other\": 1, \"generation\"", 1);
+        assert!(SealedKeys::parse(unknown.as_bytes()).unwrap_err().unwrap().contains("other"));
+    }
+}

@@ -1,0 +1,140 @@
+//! Where the master keys are reached: in the running server, or here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chatelaine_api::MasterKeysDocument;
+use chatelaine_crypto::KeyMaterial;
+use chatelaine_seal::SealError;
+use chatelaine_seal::passphrase::MAX_PASSPHRASE;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::audit;
+use crate::cli::operate::{control, failed};
+use crate::cli::{Exit, Failure, Terminal};
+use crate::config::Config;
+use crate::master_key::{Keeper, NotUnsealed, changes::ChangeError};
+
+/// Seals may be slow: a TPM, a token, a costly passphrase.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Opened master keys.
+pub(super) enum Access {
+    /// The running server's.
+    Server,
+    /// Of this process, while no server runs.
+    Here { keeper: Arc<Keeper>, _lock: audit::Lock },
+}
+
+impl Access {
+    /// Reaches the server, or opens the keys here.
+    pub(super) async fn open(config: &Config, terminal: &mut Terminal) -> Result<Self, Failure> {
+        if control::connect(&config.control_path()).await?.is_some() {
+            return Ok(Self::Server);
+        }
+        let keeper = Arc::new(Keeper::new(config).map_err(seal_failed)?);
+        if !keeper.exists().map_err(seal_failed)? {
+            return Err(Failure::new(
+                Exit::NotFound,
+                format!("{}: there are no sealed master keys", config.sealed_keys_path().display()),
+            )
+            .advise("name the server's configuration with --config FILE"));
+        }
+        let lock = audit::lock(&config.audit_path()).map_err(failed)?;
+        let passphrase = if keeper.asks_for_passphrase() {
+            Some(terminal.ask_secret("Passphrase: ", MAX_PASSPHRASE)?)
+        } else {
+            None
+        };
+        keeper.unseal_now(false, passphrase).await.map_err(seal_failed)?;
+        Ok(Self::Here { keeper, _lock: lock })
+    }
+
+    /// What there is to say of keys that are open here.
+    pub(super) async fn status(&self) -> Result<MasterKeysDocument, Failure> {
+        match self {
+            Self::Server => Err(failed(anyhow::anyhow!("the server is asked for its own status"))),
+            Self::Here { keeper, .. } => keeper.status(false).await.map_err(seal_failed),
+        }
+    }
+}
+
+/// The status by the server, or what the document says where none runs.
+pub(super) async fn status(config: &Config) -> Result<MasterKeysDocument, Failure> {
+    if control::connect(&config.control_path()).await?.is_some() {
+        return ask_server(config, "/master-key/status", &()).await;
+    }
+    let keeper = Keeper::new(config).map_err(seal_failed)?;
+    let status = keeper.status(false).await.map_err(seal_failed)?;
+    Ok(MasterKeysDocument { sealed: true, ..status })
+}
+
+/// Asks the running server.
+pub(super) async fn ask_server(
+    config: &Config,
+    path: &str,
+    request: &impl Serialize,
+) -> Result<MasterKeysDocument, Failure> {
+    let stream = control::connect(&config.control_path()).await?.ok_or_else(|| {
+        Failure::new(Exit::Unavailable, "no server runs here").advise("start it first: only it can do this")
+    })?;
+    let body = Zeroizing::new(serde_json::to_vec(request).map_err(failed)?);
+    let answer = control::send(stream, path, body, PATIENCE).await?;
+    serde_json::from_slice(&answer).map_err(failed)
+}
+
+/// A seal's refusal as a failure of a command.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+pub(super) fn seal_failed(error: SealError) -> Failure {
+    let exit = match error {
+        SealError::Invalid { .. } => Exit::Usage,
+        SealError::Unavailable { .. } | SealError::Sealed { .. } => Exit::Unavailable,
+        SealError::Missing { .. } => Exit::NotFound,
+        SealError::Exists { .. } => Exit::Conflict,
+        _ => Exit::Failed,
+    };
+    Failure::new(exit, error.to_string())
+}
+
+/// The same for a change.
+pub(super) fn refused(error: ChangeError) -> Failure {
+    match error {
+        ChangeError::Seal(error) => seal_failed(error),
+        ChangeError::Audit(error) => failed(error),
+    }
+}
+
+impl From<NotUnsealed> for Failure {
+    fn from(error: NotUnsealed) -> Self {
+        seal_failed(error.into_error())
+    }
+}
+
+/// Asks before something that cannot be taken back.
+pub(super) fn confirm(yes: bool, what: &str, terminal: &mut Terminal) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    if !terminal.can_ask() {
+        return Err(Failure::usage("there is nobody to confirm this")
+            .advise("give --yes if it is meant, or run it on a terminal without --format json"));
+    }
+    if terminal.ask(&format!("{what} Type yes to go on: "))? == "yes" {
+        Ok(())
+    } else {
+        Err(Failure::new(Exit::Failed, "nothing was changed: the answer was not yes"))
+    }
+}
+
+/// A passphrase that did not exist before: twice, where a person types it.
+pub(super) fn new_passphrase(terminal: &mut Terminal) -> Result<KeyMaterial, Failure> {
+    let first = terminal.ask_secret("New passphrase: ", MAX_PASSPHRASE)?;
+    if terminal.input_is_terminal {
+        let second = terminal.ask_secret("Once more: ", MAX_PASSPHRASE)?;
+        if !first.ct_eq(second.expose()) {
+            return Err(Failure::usage("the two passphrases differ; nothing was changed"));
+        }
+    }
+    Ok(first)
+}

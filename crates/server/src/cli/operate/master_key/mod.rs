@@ -1,0 +1,287 @@
+//! `master-key`: the master keys of this machine's server, in it where it runs and here where it does not.
+//!
+//! Invariants: no key, passphrase or share is taken from an argument; what destroys asks first.
+
+mod access;
+mod recovery;
+
+use std::time::Duration;
+
+use chatelaine_api::{
+    DestroyMasterKeyRequest, MasterKeyDocument, MasterKeysDocument, RotationDocument, SealChangeRequest,
+    UnsealRequest,
+};
+use chatelaine_seal::KeyId;
+use chatelaine_seal::passphrase::MAX_PASSPHRASE;
+use clap::Subcommand;
+
+use super::load;
+use crate::cli::{Exit, Failure, Format, Global, Terminal};
+use crate::config::{Config, SealKind};
+use crate::master_key::changes::Book;
+use access::Access;
+
+const STATUS_HELP: &str = "\
+It ends with code 8 while a running server is sealed.
+
+Example:
+  chatelaine master-key status --format json";
+const UNSEAL_HELP: &str = "\
+Asks the seals of a server that waits for its master key at once, instead of at its next attempt. Where a passphrase is
+wanted from a person it is asked for, or read from the first line of standard input.
+
+Example:
+  chatelaine master-key unseal";
+const ROTATE_HELP: &str = "\
+The running server makes a new master key, seals it by every configured seal, and wraps the projects' keys anew while it
+serves. The former key is retired; it is destroyed when nothing uses it any more and rotation.keep_retired_seconds have
+passed. Until then backups made before the rotation can be opened.
+
+Example:
+  chatelaine master-key rotate";
+const DESTROY_HELP: &str = "\
+Only a retired key that nothing in the store uses is destroyed. Backups made before its rotation ended cannot be opened
+afterwards.
+
+Example:
+  chatelaine master-key destroy 6f1c7a0e-3b52-4a53-9a54-0f6c1f5be1a7 --yes";
+const ADD_HELP: &str = "\
+Several seals may hold the master keys at once; one that opens is enough. To move from one to another, add the new one,
+name it in seal.kind, restart the server, and remove the old one.
+
+Example:
+  chatelaine master-key seal add passphrase";
+const REMOVE_HELP: &str = "\
+The last seal of a key is not removed; the recovery key is none.
+
+Example:
+  chatelaine master-key seal remove file";
+
+/// Arguments of `master-key`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the master keys, what seals them, and how far a rotation has come
+    #[command(after_help = STATUS_HELP)]
+    Status,
+    /// Open the master keys of a server that waits for them
+    #[command(after_help = UNSEAL_HELP)]
+    Unseal,
+    /// Make a new master key and wrap everything anew
+    #[command(after_help = ROTATE_HELP)]
+    Rotate {
+        /// Do not wait for the end
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Destroy a retired master key before its time
+    #[command(after_help = DESTROY_HELP)]
+    Destroy {
+        /// The key's id
+        #[arg(value_name = "ID")]
+        id: String,
+        /// Do not ask; needed where nobody can be asked
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Change what seals the master keys
+    #[command(subcommand)]
+    Seal(SealCommand),
+    /// Make, check and remove the recovery key, which opens the master keys when every seal is lost
+    #[command(subcommand)]
+    Recovery(recovery::Command),
+    /// Open the master keys with the recovery key, and seal them by the configured seals anew
+    #[command(after_help = recovery::RECOVER_HELP)]
+    Recover(recovery::Source),
+}
+
+#[derive(Debug, Subcommand)]
+enum SealCommand {
+    /// Seal all master keys by one more seal, or by a known one anew
+    #[command(after_help = ADD_HELP)]
+    Add {
+        /// Its section of the configuration, [seal.KIND], says how
+        kind: SealKind,
+    },
+    /// Remove what a seal made of the master keys
+    #[command(after_help = REMOVE_HELP)]
+    Remove {
+        /// The seal's kind, as `master-key status` shows it
+        kind: String,
+        /// Which of several of its kind
+        #[arg(long)]
+        name: Option<String>,
+    },
+}
+
+/// Runs the command.
+pub(crate) async fn run(
+    arguments: Arguments,
+    global: &Global,
+    terminal: &mut Terminal,
+) -> Result<Exit, Failure> {
+    let config = load(global, terminal)?;
+    match arguments.command {
+        Command::Status => show(&access::status(&config).await?, terminal),
+        Command::Unseal => unseal(&config, terminal).await,
+        Command::Rotate { no_wait } => rotate(&config, no_wait, terminal).await,
+        Command::Destroy { id, yes } => destroy(&config, &id, yes, terminal).await,
+        Command::Seal(command) => change_seal(&config, command, terminal).await,
+        Command::Recovery(command) => recovery::run(&config, command, terminal).await,
+        Command::Recover(source) => recovery::recover(&config, &source, terminal).await,
+    }
+}
+
+fn show(status: &MasterKeysDocument, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let exit = if status.sealed && status.running { Exit::Unavailable } else { Exit::Done };
+    if terminal.format == Format::Json {
+        terminal.json(status)?;
+        return Ok(exit);
+    }
+    let state = match (status.running, status.sealed) {
+        (false, _) => "no server runs",
+        (true, true) => "sealed",
+        (true, false) => "open",
+    };
+    let mut text = format!("server    {state}\nseals     {}\n", status.seals);
+    if !status.cluster.is_empty() {
+        text.push_str(&format!("cluster   {}\n", status.cluster));
+    }
+    text.push_str(&match &status.recovery {
+        None => "recovery  none: make one with `chatelaine master-key recovery create`\n".to_owned(),
+        Some(key) if key.shares < 2 => format!("recovery  {} of {}\n", key.fingerprint, key.created),
+        Some(key) => format!(
+            "recovery  {} of {}, {} of {} shares open it\n",
+            key.fingerprint, key.created, key.threshold, key.shares
+        ),
+    });
+    if let Some(rotation) = &status.rotation {
+        text.push_str(&format!("rotation  {}\n", progress_text(rotation)));
+    }
+    if let Some(problem) = &status.problem {
+        text.push_str(&format!("problem   {problem}\n"));
+    }
+    text.push('\n');
+    terminal.write(text.as_bytes())?;
+    let row = |key: &MasterKeyDocument| {
+        let seals: Vec<_> = key
+            .seals
+            .iter()
+            .map(|seal| {
+                if seal.name == seal.kind {
+                    seal.kind.clone()
+                } else {
+                    format!("{} {}", seal.kind, seal.name)
+                }
+            })
+            .collect();
+        vec![key.id.clone(), key.epoch.to_string(), key.state.clone(), key.created.clone(), seals.join(", ")]
+    };
+    terminal.table(
+        &["MASTER KEY", "EPOCH", "STATE", "CREATED", "SEALED BY"],
+        status.keys.iter().map(row).collect(),
+    )?;
+    Ok(exit)
+}
+
+fn progress_text(rotation: &RotationDocument) -> String {
+    let count = format!("{} of {} wrapped anew", rotation.done, rotation.total);
+    match (&rotation.problem, rotation.running) {
+        (Some(problem), _) => format!("stopped, {count}: {problem}"),
+        (None, true) => format!("runs, {count}"),
+        (None, false) if rotation.corrupt > 0 => {
+            format!("ended, {count}; {} records did not open and keep a retired key", rotation.corrupt)
+        }
+        (None, false) => format!("ended, {count}"),
+    }
+}
+
+async fn unseal(config: &Config, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let status = access::status(config).await?;
+    if !status.running {
+        return Err(Failure::new(Exit::Unavailable, "no server runs here").advise("start it first"));
+    }
+    if !status.sealed {
+        terminal.note("the master keys are open");
+        return show(&status, terminal);
+    }
+    let asked = config.seal.kinds().any(|kind| kind == SealKind::Passphrase)
+        && config.seal.passphrase.file.as_os_str().is_empty();
+    let mut request = UnsealRequest::default();
+    if asked {
+        let given = if status.keys.is_empty() {
+            access::new_passphrase(terminal)?
+        } else {
+            terminal.ask_secret("Passphrase: ", MAX_PASSPHRASE)?
+        };
+        request.passphrase = Some(chatelaine_api::KeyString::new(given.expose().to_vec()));
+    }
+    let status = access::ask_server(config, "/master-key/unseal", &request).await?;
+    terminal.note("the master key is open; the server begins to serve");
+    show(&MasterKeysDocument { sealed: false, ..status }, terminal)
+}
+
+async fn rotate(config: &Config, no_wait: bool, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let mut status = access::ask_server(config, "/master-key/rotate", &()).await?;
+    let bar = if terminal.errors_is_terminal && !no_wait {
+        indicatif::ProgressBar::new(0)
+    } else {
+        indicatif::ProgressBar::hidden()
+    };
+    while let Some(rotation) = status.rotation.as_ref().filter(|rotation| rotation.running && !no_wait) {
+        bar.set_length(rotation.total);
+        bar.set_position(rotation.done.min(rotation.total));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        status = access::ask_server(config, "/master-key/status", &()).await?;
+    }
+    bar.finish_and_clear();
+    show(&status, terminal)?;
+    let whole = status.rotation.as_ref().is_none_or(|last| last.problem.is_none() && last.corrupt == 0);
+    Ok(if whole { Exit::Done } else { Exit::Failed })
+}
+
+async fn destroy(config: &Config, id: &str, yes: bool, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    KeyId::parse(id).map_err(|error| Failure::usage(error.to_string()))?;
+    access::confirm(
+        yes,
+        &format!(
+            "Master key {id} will be destroyed for good; backups that need it cannot be opened any more."
+        ),
+        terminal,
+    )?;
+    let request = DestroyMasterKeyRequest { id: id.to_owned() };
+    show(&access::ask_server(config, "/master-key/destroy", &request).await?, terminal)
+}
+
+async fn change_seal(
+    config: &Config,
+    command: SealCommand,
+    terminal: &mut Terminal,
+) -> Result<Exit, Failure> {
+    let access = Access::open(config, terminal).await?;
+    let status = match (&access, command) {
+        (Access::Server, SealCommand::Add { kind }) => {
+            let request = SealChangeRequest { kind: kind.name().to_owned(), name: None };
+            access::ask_server(config, "/master-key/seal/add", &request).await?
+        }
+        (Access::Server, SealCommand::Remove { kind, name }) => {
+            let request = SealChangeRequest { kind, name };
+            access::ask_server(config, "/master-key/seal/remove", &request).await?
+        }
+        (Access::Here { keeper, .. }, SealCommand::Add { kind }) => {
+            keeper.add_seal(Book::Diary, kind).await.map_err(access::refused)?;
+            access.status().await?
+        }
+        (Access::Here { keeper, .. }, SealCommand::Remove { kind, name }) => {
+            let name = name.unwrap_or_else(|| kind.clone());
+            keeper.remove_seal(Book::Diary, kind, name).await.map_err(access::refused)?;
+            access.status().await?
+        }
+    };
+    show(&status, terminal)
+}

@@ -1,0 +1,146 @@
+//! `[seal]`: where master keys rest.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `[seal]`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SealConfig {
+    /// The seal that is asked first for the master keys.
+    pub kind: SealKind,
+    /// Further seals, asked in this order where the first one does not open. New master keys are sealed by all of them.
+    pub also: Vec<SealKind>,
+    /// The file with the sealed master keys. Nothing in it is secret. Empty: `sealed-keys.json` in the data folder.
+    pub document: PathBuf,
+    /// Seconds after which a sealed server asks its seals again, at first; the pauses grow to 32 times as long.
+    pub retry_seconds: u64,
+    /// The seal `file`.
+    pub file: FileSealConfig,
+    /// The seal `passphrase`.
+    pub passphrase: PassphraseSealConfig,
+    /// The seal `pkcs11`.
+    pub pkcs11: Pkcs11SealConfig,
+}
+
+impl Default for SealConfig {
+    fn default() -> Self {
+        Self {
+            kind: SealKind::File,
+            also: Vec::new(),
+            document: PathBuf::new(),
+            retry_seconds: 10,
+            file: FileSealConfig::default(),
+            passphrase: PassphraseSealConfig::default(),
+            pkcs11: Pkcs11SealConfig::default(),
+        }
+    }
+}
+
+impl SealConfig {
+    /// The seals in the order in which they are asked.
+    pub fn kinds(&self) -> impl Iterator<Item = SealKind> {
+        std::iter::once(self.kind).chain(self.also.iter().copied())
+    }
+}
+
+/// What seals master keys.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SealKind {
+    /// A sealing key in a file that only the server's user reads.
+    #[default]
+    File,
+    /// A passphrase, from a file or from a person.
+    Passphrase,
+    /// A key in a PKCS#11 token, which never leaves it.
+    Pkcs11,
+}
+
+impl SealKind {
+    /// The word in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Passphrase => "passphrase",
+            Self::Pkcs11 => "pkcs11",
+        }
+    }
+}
+
+/// `[seal.file]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FileSealConfig {
+    /// The file of the sealing key (mode 0600 or 0400); made where it is missing and there is no store yet. A file of
+    /// exactly 32 random bytes is taken too. Empty: `sealing-key` in the data folder.
+    pub path: PathBuf,
+}
+
+/// `[seal.passphrase]`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PassphraseSealConfig {
+    /// The file whose only line is the passphrase (mode 0600 or 0400), at least 12 bytes. Empty: the server starts sealed
+    /// and waits for `chatelaine master-key unseal`.
+    pub file: PathBuf,
+    /// What Argon2id costs for new master keys: MiB of memory, 8 to 4096.
+    pub memory_mib: u32,
+    /// Passes over the memory, 1 to 64.
+    pub passes: u32,
+    /// Lanes, 1 to 16.
+    pub lanes: u32,
+}
+
+impl Default for PassphraseSealConfig {
+    fn default() -> Self {
+        Self { file: PathBuf::new(), memory_mib: 64, passes: 3, lanes: 4 }
+    }
+}
+
+/// `[seal.pkcs11]`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pkcs11SealConfig {
+    /// The token's library, an absolute path, for example `/usr/lib/softhsm/libsofthsm2.so`. Loaded when the seal is used.
+    pub module: PathBuf,
+    /// The token's label. One of label and serial number is needed.
+    pub token_label: String,
+    /// The token's serial number.
+    pub token_serial: String,
+    /// The file whose only line is the PIN of the token's user (mode 0600 or 0400).
+    pub pin_file: PathBuf,
+    /// The label of the wrapping key in the token; an AES-256 key of that label is made where there is none.
+    pub key_label: String,
+    /// How the token wraps: `aes-gcm`, or `aes-key-wrap` for tokens without it.
+    pub mechanism: Pkcs11Mechanism,
+    /// Seconds after which a token that does not answer is given up.
+    pub timeout_seconds: u64,
+}
+
+impl Default for Pkcs11SealConfig {
+    fn default() -> Self {
+        Self {
+            module: PathBuf::new(),
+            token_label: String::new(),
+            token_serial: String::new(),
+            pin_file: PathBuf::new(),
+            key_label: "chatelaine".to_owned(),
+            mechanism: Pkcs11Mechanism::AesGcm,
+            timeout_seconds: 30,
+        }
+    }
+}
+
+/// How a token wraps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pkcs11Mechanism {
+    /// AES-256-GCM inside the token.
+    #[default]
+    AesGcm,
+    /// A key made and wrapped by the token (RFC 3394), under which the master key is sealed.
+    AesKeyWrap,
+}

@@ -1,0 +1,70 @@
+//! The seals that the configuration names.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chatelaine_seal::file::FileSeal;
+use chatelaine_seal::passphrase::{Cost, PassphraseSeal};
+use chatelaine_seal::pkcs11::{Mechanism, Pkcs11Seal, Pkcs11Settings, TokenSelector};
+use chatelaine_seal::{Seal, SealError};
+
+use crate::config::{Config, Pkcs11Mechanism, SealKind};
+
+/// Seals in the order in which they are asked.
+pub(crate) struct Seals {
+    pub(super) all: Vec<Arc<dyn Seal>>,
+    /// The one among them that a person may have to help.
+    pub(super) passphrase: Option<PassphraseSeal>,
+}
+
+impl Seals {
+    pub(super) fn configured(config: &Config) -> Result<Self, SealError> {
+        let mut seals = Self { all: Vec::new(), passphrase: None };
+        for kind in config.seal.kinds() {
+            if kind == SealKind::Passphrase {
+                let seal = passphrase(config)?;
+                seals.passphrase = Some(seal.clone());
+                seals.all.push(Arc::new(seal));
+            } else {
+                seals.all.push(seal(config, kind)?);
+            }
+        }
+        Ok(seals)
+    }
+}
+
+fn passphrase(config: &Config) -> Result<PassphraseSeal, SealError> {
+    let settings = &config.seal.passphrase;
+    let file: Option<PathBuf> = Some(settings.file.clone()).filter(|path| !path.as_os_str().is_empty());
+    let memory_kib = settings.memory_mib.saturating_mul(1024);
+    PassphraseSeal::new(file, Cost { memory_kib, passes: settings.passes, lanes: settings.lanes })
+}
+
+fn pkcs11(config: &Config) -> Result<Pkcs11Seal, SealError> {
+    let settings = &config.seal.pkcs11;
+    let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    Pkcs11Seal::new(Pkcs11Settings {
+        module: settings.module.clone(),
+        token: TokenSelector { label: given(&settings.token_label), serial: given(&settings.token_serial) },
+        pin_file: settings.pin_file.clone(),
+        key_label: settings.key_label.clone(),
+        mechanism: match settings.mechanism {
+            Pkcs11Mechanism::AesGcm => Mechanism::AesGcm,
+            Pkcs11Mechanism::AesKeyWrap => Mechanism::AesKeyWrap,
+        },
+        timeout: Duration::from_secs(settings.timeout_seconds),
+    })
+}
+
+/// The seal of a kind, by its section of the configuration.
+///
+/// # Errors
+/// Settings that no seal can be made of.
+pub(crate) fn seal(config: &Config, kind: SealKind) -> Result<Arc<dyn Seal>, SealError> {
+    Ok(match kind {
+        SealKind::File => Arc::new(FileSeal::new(config.sealing_key_path())),
+        SealKind::Passphrase => Arc::new(passphrase(config)?),
+        SealKind::Pkcs11 => Arc::new(pkcs11(config)?),
+    })
+}
