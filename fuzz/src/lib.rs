@@ -33,6 +33,10 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("record", targets::record::record),
     ("secret_body", targets::record::secret_body),
     ("token_document", targets::client::token_document),
+    ("tpm_answer", targets::tpm::answer),
+    ("tpm_certificate", targets::tpm::certificate),
+    ("tpm_message", targets::tpm::message),
+    ("tpm_structure", targets::tpm::structure),
 ];
 
 /// The target of that name.

@@ -21,7 +21,7 @@ struct Need {
 }
 
 /// uwsgi comes as source and is built against the Python that runs it; the rest are wheels.
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 12] = [
     Need { package: "gcc", probe: &["gcc", "--version"] },
     Need { package: "python3-venv", probe: &["python3", "-c", "import ensurepip, venv"] },
     Need {
@@ -42,6 +42,10 @@ const NEEDS: [Need; 9] = [
     Need { package: "softhsm2", probe: &["softhsm2-util", "--version"] },
     // For commands that the documentation tells operators.
     Need { package: "curl", probe: &["curl", "--version"] },
+    // Software TPMs, their manufacture, and other tools to compare with: for the tests of `crates/tpm`, too.
+    Need { package: "swtpm", probe: &["swtpm", "--version"] },
+    Need { package: "swtpm-tools", probe: &["sh", "-c", "command -v swtpm_setup"] },
+    Need { package: "tpm2-tools", probe: &["tpm2_pcrread", "--version"] },
 ];
 
 /// Prepares everything and runs pytest: all of `tests/interop`, or what `arguments` say.

@@ -14,7 +14,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("chatelaine-crypto", &[]),
     ("chatelaine-core", &["chatelaine-crypto"]),
     ("chatelaine-store", &["chatelaine-core"]),
-    ("chatelaine-seal", &["chatelaine-crypto"]),
+    ("chatelaine-tpm", &[]),
+    ("chatelaine-seal", &["chatelaine-crypto", "chatelaine-tpm"]),
     ("chatelaine-api", &[]),
     ("chatelaine-client", &["chatelaine-api"]),
     (
@@ -26,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "chatelaine-crypto",
             "chatelaine-seal",
             "chatelaine-store",
+            "chatelaine-tpm",
         ],
     ),
     ("xtask", &[]),

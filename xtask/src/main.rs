@@ -121,7 +121,8 @@ fn test(root: &Path) -> Result<()> {
     layers::check(root)?;
     run(root, "cargo", &["fmt", "--all", "--check"])?;
     run(root, "cargo", &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
-    // Tests of crates use neighbours, too: a token.
+    // Tests of crates use neighbours, too: software TPMs, a token.
+    interop::install_needs(root)?;
     interop::install_needs(root)?;
     run(root, "cargo", &["test", "--workspace"])?;
     fuzz::replay(root)?;

@@ -6,6 +6,7 @@ pub(crate) mod policy;
 pub(crate) mod record;
 pub(crate) mod seal;
 pub(crate) mod server;
+pub(crate) mod tpm;
 
 /// Takes the first `N` bytes as choices; the rest is the input proper.
 fn choices<const N: usize>(input: &[u8]) -> Option<([u8; N], &[u8])> {
