@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use chatelaine_crypto::{KeyMaterial, MacKey, RecordCipher, derive};
 
+use crate::boot::BootState;
 use crate::document::{
     FORMAT, KeyState, MAX_DOCUMENT, MAX_KEYS, Sealed, SealedAuditKey, SealedKey, SealedKeys,
 };
@@ -41,6 +42,8 @@ pub struct Unsealed {
     pub opened_by: Vec<String>,
     /// What seals said that were asked before and did not open.
     pub failures: Vec<String>,
+    /// Boot states among it that wait to be approved.
+    pub pending: Vec<BootState>,
     document: SealedKeys,
 }
 
@@ -135,7 +138,7 @@ impl Custody {
     /// As for [`Custody::create`].
     pub fn establish(&self, cluster: KeyId, key: MasterKey, now: &str) -> Result<Unsealed, SealError> {
         let audit_key = AuditKey { id: KeyId::random()?, material: KeyMaterial::random(256)? };
-        let sealed = self.seal_new(&cluster, &key, None, now)?;
+        let (sealed, pending) = self.seal_new(&cluster, &key, None, now)?;
         let mut document = SealedKeys {
             format: FORMAT,
             generation: 1,
@@ -148,7 +151,7 @@ impl Custody {
         self.file.create(&authenticate(&mut document, &key)?)?;
         let opened_by = self.seals.first().map(|seal| seal.describe()).into_iter().collect();
         let keys = MasterKeys { active: key, retired: Vec::new() };
-        Ok(Unsealed { keys, audit_key, opened_by, failures: Vec::new(), document })
+        Ok(Unsealed { keys, audit_key, opened_by, failures: Vec::new(), pending, document })
     }
 
     /// Opens all keys, each by the first seal that can.
@@ -158,10 +161,10 @@ impl Custody {
     /// is not authentic.
     pub fn unseal(&self) -> Result<Unsealed, SealError> {
         let document = self.read()?;
-        let (mut opened_by, mut failures) = (Vec::new(), Vec::new());
+        let (mut opened_by, mut failures, mut pending) = (Vec::new(), Vec::new(), Vec::new());
         let mut keys = Vec::new();
         for entry in &document.keys {
-            let (material, seal) = self.open(&document.cluster, entry, &mut failures)?;
+            let (material, seal) = self.open(&document.cluster, entry, &mut failures, &mut pending)?;
             opened_by.push(seal);
             keys.push(MasterKey { id: entry.id.clone(), epoch: entry.epoch, material });
         }
@@ -180,6 +183,7 @@ impl Custody {
             audit_key,
             opened_by,
             failures,
+            pending,
             document,
         })
     }
@@ -193,6 +197,7 @@ impl Custody {
         cluster: &KeyId,
         entry: &SealedKey,
         failures: &mut Vec<String>,
+        pending: &mut Vec<BootState>,
     ) -> Result<(KeyMaterial, String), SealError> {
         let identity = entry.identity(cluster);
         let mut said = Vec::new();
@@ -201,7 +206,13 @@ impl Custody {
             let outcome = match by_seal {
                 None => Err(format!("{}: it did not seal this key", seal.describe())),
                 Some(sealed) => match seal.open(&sealed.sealed, &identity) {
-                    Err(error) => Err(error.to_string()),
+                    Err(error) => {
+                        let text = error.to_string();
+                        if let SealError::NotApproved { state, .. } = error {
+                            pending.push(*state);
+                        }
+                        Err(text)
+                    }
                     Ok(material) if !key_check(&material, &identity, &entry.check)? => {
                         Err(format!("{}: what it holds is another key than was sealed", seal.describe()))
                     }
@@ -219,7 +230,8 @@ impl Custody {
         if said.is_empty() {
             said.push("no seal is configured".to_owned());
         }
-        Err(SealError::Sealed { key: entry.id.to_string(), failures: said })
+        let pending = std::mem::take(pending);
+        Err(SealError::Sealed { key: entry.id.to_string(), failures: said, pending })
     }
 
     /// Makes a new active master key; the former one is retired. The caller uses the new one from now on and moves
@@ -240,7 +252,12 @@ impl Custody {
         })?;
         let key = MasterKey::random(epoch)?;
         let mut document = unsealed.document.clone();
-        let entry = self.seal_new(&document.cluster, &key, document.recovery.as_ref(), now)?;
+        let (entry, mut pending) = self.seal_new(&document.cluster, &key, document.recovery.as_ref(), now)?;
+        // Nobody shall find out at the next boot that the new key does not open.
+        if let Some(state) = pending.pop() {
+            let place = self.describe();
+            return Err(SealError::NotApproved { place, state: Box::new(state) });
+        }
         for former in &mut document.keys {
             former.state = KeyState::Retired;
         }
@@ -282,9 +299,10 @@ impl Custody {
     pub fn add_seal(&self, unsealed: &mut Unsealed, seal: &dyn Seal, now: &str) -> Result<(), SealError> {
         seal.prepare()?;
         let mut document = unsealed.document.clone();
-        seal_all(&mut document, &unsealed.keys, seal, now)?;
+        let pending = seal_all(&mut document, &unsealed.keys, seal, now)?;
         self.write(&mut document, &unsealed.keys.active)?;
         unsealed.document = document;
+        unsealed.pending = pending;
         Ok(())
     }
 
@@ -331,7 +349,10 @@ impl Custody {
             key.seals.retain(|sealed| sealed.kind != crate::recovery::KIND);
         }
         if let Some(recipient) = &recipient {
-            seal_all(&mut document, &unsealed.keys, &RecoverySeal::of_recipient(recipient), now)?;
+            let cluster = document.cluster.clone();
+            for (entry, key) in document.keys.iter_mut().zip(unsealed.keys.iter()) {
+                put(entry, closed_for(recipient, key, &key.identity(&cluster), now)?);
+            }
         }
         document.recovery = recipient;
         self.write(&mut document, &unsealed.keys.active)?;
@@ -339,38 +360,32 @@ impl Custody {
         Ok(())
     }
 
+    /// Also tells for which boot states the key does not open yet.
     fn seal_new(
         &self,
         cluster: &KeyId,
         key: &MasterKey,
         recovery: Option<&RecoveryRecipient>,
         now: &str,
-    ) -> Result<SealedKey, SealError> {
+    ) -> Result<(SealedKey, Vec<BootState>), SealError> {
         let identity = key.identity(cluster);
         let mut seals = Vec::new();
+        let mut pending = Vec::new();
         for seal in &self.seals {
-            let sealed = seal_one(seal.as_ref(), key, &identity, now)?;
-            let opened = seal.open(&sealed.sealed, &identity)?;
-            if !opened.ct_eq(key.material.expose()) {
-                return Err(SealError::Refused {
-                    place: seal.describe(),
-                    problem: "it does not give back the key that it was given".to_owned(),
-                    remedy: "do not use it".to_owned(),
-                });
-            }
-            seals.push(sealed);
+            seals.push(seal_one(seal.as_ref(), key, &identity, now, &mut pending)?);
         }
         if let Some(recipient) = recovery {
-            seals.push(seal_one(&RecoverySeal::of_recipient(recipient), key, &identity, now)?);
+            seals.push(closed_for(recipient, key, &identity, now)?);
         }
-        Ok(SealedKey {
+        let key = SealedKey {
             id: key.id.clone(),
             epoch: key.epoch,
             state: KeyState::Active,
             created: now.to_owned(),
             check: check_key(&key.material)?.sign(&[&identity.associated_data("check")]).to_vec(),
             seals,
-        })
+        };
+        Ok((key, pending))
     }
 
     fn write(&self, document: &mut SealedKeys, active: &MasterKey) -> Result<(), SealError> {
@@ -387,14 +402,45 @@ impl Custody {
     }
 }
 
+/// Seals a key and opens it again, to show that it can be opened; or tells that it will, once the boot state is approved.
 fn seal_one(
     seal: &dyn Seal,
     key: &MasterKey,
     identity: &KeyIdentity<'_>,
     now: &str,
+    pending: &mut Vec<BootState>,
 ) -> Result<Sealed, SealError> {
     let sealed = seal.seal(&key.material, identity)?;
+    match seal.open(&sealed, identity) {
+        Ok(opened) if opened.ct_eq(key.material.expose()) => {}
+        Ok(_) => {
+            return Err(SealError::Refused {
+                place: seal.describe(),
+                problem: "it does not give back the key that it was given".to_owned(),
+                remedy: "do not use it".to_owned(),
+            });
+        }
+        Err(SealError::NotApproved { state, .. }) => pending.push(*state),
+        Err(error) => return Err(error),
+    }
     Ok(Sealed { kind: seal.kind().to_owned(), name: seal.name(), created: now.to_owned(), sealed })
+}
+
+/// Seals a key for the recovery key, whose private half is elsewhere.
+fn closed_for(
+    recipient: &RecoveryRecipient,
+    key: &MasterKey,
+    identity: &KeyIdentity<'_>,
+    now: &str,
+) -> Result<Sealed, SealError> {
+    let seal = RecoverySeal::of_recipient(recipient);
+    let sealed = seal.seal(&key.material, identity)?;
+    Ok(Sealed { kind: seal.kind().to_owned(), name: seal.name(), created: now.to_owned(), sealed })
+}
+
+fn put(entry: &mut SealedKey, sealed: Sealed) {
+    entry.seals.retain(|other| !other.is_by(&sealed.kind, &sealed.name));
+    entry.seals.push(sealed);
 }
 
 fn seal_all(
@@ -402,14 +448,13 @@ fn seal_all(
     keys: &MasterKeys,
     seal: &dyn Seal,
     now: &str,
-) -> Result<(), SealError> {
+) -> Result<Vec<BootState>, SealError> {
     let cluster = document.cluster.clone();
+    let mut pending = Vec::new();
     for (entry, key) in document.keys.iter_mut().zip(keys.iter()) {
-        let sealed = seal_one(seal, key, &key.identity(&cluster), now)?;
-        entry.seals.retain(|other| !other.is_by(&sealed.kind, &sealed.name));
-        entry.seals.push(sealed);
+        put(entry, seal_one(seal, key, &key.identity(&cluster), now, &mut pending)?);
     }
-    Ok(())
+    Ok(pending)
 }
 
 fn check_key(material: &KeyMaterial) -> Result<MacKey, SealError> {

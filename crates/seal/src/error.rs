@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use chatelaine_crypto::CryptoError;
 
+use crate::boot::BootState;
+
 /// Why a seal did not open or close. Messages say what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -81,6 +83,14 @@ pub enum SealError {
         /// What happened.
         problem: String,
     },
+    /// The seal is bound to how the host boots, and nobody has approved how it has booted now.
+    #[error("{place}: {state} is not approved; approve it with `chatelaine master-key approve`")]
+    NotApproved {
+        /// The seal, as it describes itself.
+        place: String,
+        /// How the host has booted, and for which key.
+        state: Box<BootState>,
+    },
     /// None of the seals opened a key.
     #[error("master key {key} stays sealed: {}", failures.join("; "))]
     Sealed {
@@ -88,6 +98,8 @@ pub enum SealError {
         key: String,
         /// What each seal said, in the order in which they were asked.
         failures: Vec<String>,
+        /// Boot states among it that wait to be approved.
+        pending: Vec<BootState>,
     },
     /// The system refused a file operation.
     #[error("{doing} {}: {source}", path.display())]

@@ -10,6 +10,7 @@
 //!
 //! Refuses: keys in places that others can read or change.
 
+pub mod boot;
 pub mod custody;
 pub mod document;
 mod error;
@@ -22,6 +23,8 @@ pub mod pkcs11;
 pub mod recovery;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+#[cfg(feature = "tpm")]
+pub mod tpm;
 
 pub use custody::{AuditKey, Custody, Unsealed};
 pub use error::SealError;

@@ -278,6 +278,7 @@ impl Keeper {
             let unsealed = held.as_mut().ok_or_else(|| SealError::Sealed {
                 key: "of this server".to_owned(),
                 failures: vec!["unseal it first".to_owned()],
+                pending: Vec::new(),
             })?;
             work(&keeper.custody, unsealed)
         });
