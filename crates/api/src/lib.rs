@@ -20,8 +20,8 @@ pub use keys::{
     RevokeRequest, Scope, State, UpdateKeyRequest,
 };
 pub use master_key::{
-    DestroyMasterKeyRequest, MasterKeyDocument, MasterKeysDocument, RecoveryDocument, RecoveryRequest,
-    RotatedScopeKey, RotationDocument, SealChangeRequest, SealedByDocument, UnsealRequest,
+    BootStateDocument, DestroyMasterKeyRequest, MasterKeyDocument, MasterKeysDocument, RecoveryDocument,
+    RecoveryRequest, RotatedScopeKey, RotationDocument, SealChangeRequest, SealedByDocument, UnsealRequest,
 };
 pub use secrets::{AccessDocument, Origin, SecretDocument, SecretPage, SecretType};
 pub use server::{

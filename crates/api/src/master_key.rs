@@ -1,5 +1,7 @@
 //! What the control socket says of master keys. Nothing of it is secret but a passphrase on its way in.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -27,6 +29,25 @@ pub struct MasterKeysDocument {
     /// The rotation that runs, or the last one since the server's start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotation: Option<RotationDocument>,
+    /// Boot states of this host that wait to be approved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<BootStateDocument>,
+}
+
+/// How a host has booted, to be approved for a master key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BootStateDocument {
+    /// The servers that share the key.
+    pub cluster: String,
+    /// The key's number.
+    pub epoch: u32,
+    /// Which registers of which bank.
+    pub registers: String,
+    /// Their values in hex.
+    pub values: BTreeMap<u8, String>,
+    /// The digest of the policy that they satisfy, in hex.
+    pub digest: String,
 }
 
 /// One master key.

@@ -38,6 +38,7 @@ pub enum Action {
     UnsealMasterKey,
     RecoverMasterKey,
     DestroyMasterKey,
+    ApproveBootState,
 }
 
 impl Action {
@@ -67,6 +68,7 @@ impl Action {
             Self::UnsealMasterKey => "unseal",
             Self::RecoverMasterKey => "recover/master_key",
             Self::DestroyMasterKey => "delete/master_key",
+            Self::ApproveBootState => "approve",
         }
     }
 
@@ -96,6 +98,7 @@ impl Action {
             Self::UnsealMasterKey,
             Self::RecoverMasterKey,
             Self::DestroyMasterKey,
+            Self::ApproveBootState,
         ]
         .into_iter()
         .find(|action| action.cadf() == text)

@@ -104,16 +104,26 @@ pub fn registers(text: &str) -> Result<PcrSelection, SealError> {
     })
 }
 
+fn address(text: &str) -> Result<Address, SealError> {
+    text.parse().map_err(|error: chatelaine_tpm::codec::Malformed| invalid("device", error.to_string()))
+}
+
+/// Whether a seal can be made of these settings.
+///
+/// # Errors
+/// [`SealError::Invalid`] with the setting's name.
+pub fn check(device: &str, registers_text: &str) -> Result<(), SealError> {
+    address(device)?;
+    registers(registers_text).map(drop)
+}
+
 impl TpmSeal {
     /// The seal; nothing is sent to the TPM yet.
     ///
     /// # Errors
     /// [`SealError::Invalid`] for settings that cannot be used.
     pub fn new(settings: &TpmSettings) -> Result<Self, SealError> {
-        let address: Address = settings
-            .device
-            .parse()
-            .map_err(|error: chatelaine_tpm::codec::Malformed| invalid("device", error.to_string()))?;
+        let address = address(&settings.device)?;
         let registers = registers(&settings.registers)?;
         if settings.name.is_empty() || settings.name.len() > 120 {
             return Err(invalid("name", "must have 1 to 120 bytes"));
@@ -290,7 +300,9 @@ impl Seal for TpmSeal {
             Lock::Approved { authority: by, reference: of }
                 if *by == authority && of == reference.as_bytes() => {}
             _ => {
-                return Err(refused("what it should open is locked by another authority, or for another key"));
+                return Err(refused(
+                    "what it should open is locked by another authority, or for another key",
+                ));
             }
         }
         let auth = if blob.needs_auth_value() { self.auth_value()? } else { None };

@@ -60,6 +60,16 @@ class Server:
 
     def start(self, url: str, statuses: Collection[int], seconds: float) -> None:
         """Starts it and waits until `url` answers with one of `statuses`."""
+        self.start_without_waiting()
+        try:
+            wait_until(f'{self.name} at {url}', lambda: self._answers(url, statuses), seconds)
+        except BaseException:
+            self.kill()
+            print(self.log_tail())
+            raise
+
+    def start_without_waiting(self) -> None:
+        """Starts it, for callers who know in another way whether it is there."""
         assert self.process is None, f'{self.name} runs already'
         with self.log_path.open('ab') as log:
             self.process = subprocess.Popen(
@@ -71,12 +81,6 @@ class Server:
                 start_new_session=True,
             )
         running.append(self)
-        try:
-            wait_until(f'{self.name} at {url}', lambda: self._answers(url, statuses), seconds)
-        except BaseException:
-            self.kill()
-            print(self.log_tail())
-            raise
 
     def _answers(self, url: str, statuses: Collection[int]) -> bool:
         if self.process.poll() is not None:

@@ -1,5 +1,7 @@
 //! What no type can say: bounds and contradictions.
 
+use chatelaine_seal::SealError;
+
 use super::{Config, ConfigError, SealKind};
 
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
@@ -20,6 +22,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         ("rotation.scope_key_seconds", config.rotation.scope_key_seconds, 0, 10 * 366 * 24 * 3600),
         ("rotation.every_seconds", config.rotation.every_seconds, 0, 366 * 24 * 3600),
         ("rotation.pause_milliseconds", config.rotation.pause_milliseconds, 0, 60_000),
+        ("seal.tpm.timeout_seconds", config.seal.tpm.timeout_seconds, 1, 600),
         ("seal.pkcs11.timeout_seconds", config.seal.pkcs11.timeout_seconds, 1, 600),
         ("seal.passphrase.memory_mib", u64::from(config.seal.passphrase.memory_mib), 8, 4096),
         ("seal.passphrase.passes", u64::from(config.seal.passphrase.passes), 1, 64),
@@ -56,6 +59,15 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
                 return wrong(setting, "the seal pkcs11 needs it; the module is an absolute path".to_owned());
             }
         }
+    }
+    if kinds.contains(&SealKind::Tpm)
+        && let Err(error) = chatelaine_seal::tpm::check(&config.seal.tpm.device, &config.seal.tpm.registers)
+    {
+        let (what, problem) = match error {
+            SealError::Invalid { what, problem } => (what, problem),
+            other => ("device", other.to_string()),
+        };
+        return wrong(&format!("seal.tpm.{what}"), problem);
     }
     let tls = &server.tls;
     let (cert, key) = (!tls.cert.as_os_str().is_empty(), !tls.key.as_os_str().is_empty());

@@ -29,6 +29,7 @@ pub use reference::reference;
 pub use rotation::RotationConfig;
 pub use seal::{
     FileSealConfig, PassphraseSealConfig, Pkcs11Mechanism, Pkcs11SealConfig, SealConfig, SealKind,
+    TpmSealConfig,
 };
 
 /// Everything that can be set.
@@ -314,6 +315,16 @@ impl Config {
     /// The file of the sealing key.
     pub fn sealing_key_path(&self) -> PathBuf {
         self.in_data_folder(&self.seal.file.path, "sealing-key")
+    }
+
+    /// The public key of the release authority.
+    pub fn release_authority_path(&self) -> PathBuf {
+        self.in_data_folder(&self.seal.tpm.authority, "release-authority.pub")
+    }
+
+    /// The folder of approved boot states.
+    pub fn approvals_path(&self) -> PathBuf {
+        self.in_data_folder(&self.seal.tpm.approvals, "approvals")
     }
 
     /// The folder of the audit trail.

@@ -23,6 +23,8 @@ pub struct SealConfig {
     pub passphrase: PassphraseSealConfig,
     /// The seal `pkcs11`.
     pub pkcs11: Pkcs11SealConfig,
+    /// The seal `tpm`.
+    pub tpm: TpmSealConfig,
 }
 
 impl Default for SealConfig {
@@ -35,6 +37,7 @@ impl Default for SealConfig {
             file: FileSealConfig::default(),
             passphrase: PassphraseSealConfig::default(),
             pkcs11: Pkcs11SealConfig::default(),
+            tpm: TpmSealConfig::default(),
         }
     }
 }
@@ -57,6 +60,8 @@ pub enum SealKind {
     Passphrase,
     /// A key in a PKCS#11 token, which never leaves it.
     Pkcs11,
+    /// This host's TPM 2.0, under boot states that a release authority has approved.
+    Tpm,
 }
 
 impl SealKind {
@@ -66,6 +71,7 @@ impl SealKind {
             Self::File => "file",
             Self::Passphrase => "passphrase",
             Self::Pkcs11 => "pkcs11",
+            Self::Tpm => "tpm",
         }
     }
 }
@@ -143,4 +149,41 @@ pub enum Pkcs11Mechanism {
     AesGcm,
     /// A key made and wrapped by the token (RFC 3394), under which the master key is sealed.
     AesKeyWrap,
+}
+
+/// `[seal.tpm]`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TpmSealConfig {
+    /// `device:/dev/tpmrm0`, or a software TPM: `swtpm:path=/…`, `swtpm:host=127.0.0.1,port=2321`.
+    pub device: String,
+    /// The registers that tell how the host has booted: `grub` (sha256:0,2,4,7,8,9), `uki` (sha256:0,2,4,7,11,12), `firmware`
+    /// (sha256:0,2,4,7: whoever may edit the boot loader's configuration then opens the keys), or a list.
+    pub registers: String,
+    /// The release authority's public key, as `chatelaine master-key authority` makes it. Empty: `release-authority.pub` in
+    /// the data folder.
+    pub authority: PathBuf,
+    /// The folder of approved boot states. Empty: `approvals` in the data folder.
+    pub approvals: PathBuf,
+    /// A file of 32 random bytes (mode 0600) that is needed beside the TPM, against other users of this host who may use the
+    /// TPM; made where it is missing. Empty: none.
+    pub auth_file: PathBuf,
+    /// The name of this host in the document of sealed keys. Empty: the machine's name.
+    pub name: String,
+    /// Seconds that one command of the TPM may take.
+    pub timeout_seconds: u64,
+}
+
+impl Default for TpmSealConfig {
+    fn default() -> Self {
+        Self {
+            device: "device:/dev/tpmrm0".to_owned(),
+            registers: "grub".to_owned(),
+            authority: PathBuf::new(),
+            approvals: PathBuf::new(),
+            auth_file: PathBuf::new(),
+            name: String::new(),
+            timeout_seconds: 30,
+        }
+    }
 }

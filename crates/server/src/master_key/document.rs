@@ -2,8 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chatelaine_api::{MasterKeyDocument, MasterKeysDocument, RecoveryDocument, SealedByDocument};
+use chatelaine_api::{
+    BootStateDocument, MasterKeyDocument, MasterKeysDocument, RecoveryDocument, SealedByDocument,
+};
 use chatelaine_seal::SealError;
+use chatelaine_seal::boot::BootState;
 use chatelaine_seal::document::{KeyState, SealedKeys};
 
 use super::Keeper;
@@ -37,8 +40,15 @@ impl Keeper {
         status.problem = self.problem();
         status.seals = self.describe();
         status.rotation = self.rotation.document();
+        status.pending = self.pending().into_iter().map(boot_state).collect();
         Ok(status)
     }
+}
+
+/// A boot state as a document.
+pub(crate) fn boot_state(state: BootState) -> BootStateDocument {
+    let BootState { cluster, epoch, registers, values, digest } = state;
+    BootStateDocument { cluster: cluster.to_string(), epoch, registers, values, digest }
 }
 
 fn shown(document: &SealedKeys) -> MasterKeysDocument {

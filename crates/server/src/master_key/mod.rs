@@ -19,14 +19,16 @@ use std::time::Duration;
 use chatelaine_core::audit::{Action, Outcome};
 use chatelaine_core::clock::{Clock as _, SystemClock};
 use chatelaine_crypto::KeyMaterial;
+use chatelaine_seal::boot::BootState;
 use chatelaine_seal::passphrase::PassphraseSeal;
 use chatelaine_seal::recovery::{RecoveryKey, RecoverySeal};
+use chatelaine_seal::tpm::TpmSeal;
 use chatelaine_seal::{Custody, Seal, SealError, Unsealed};
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use crate::config::Config;
 use diary::Diary;
-pub(crate) use seals::{Seals, seal};
+pub(crate) use seals::{Seals, seal, tpm};
 
 /// The pauses between attempts to unseal grow to so many times the first one.
 const LONGEST_PAUSE: u32 = 32;
@@ -36,11 +38,14 @@ pub struct Keeper {
     custody: Custody,
     seals: Vec<Arc<dyn Seal>>,
     passphrase: Option<PassphraseSeal>,
+    tpm: Option<Arc<TpmSeal>>,
     config: Config,
     diary: Diary,
     unsealed: Mutex<Option<Unsealed>>,
     /// Why the keys are not open.
     problem: parking_lot::Mutex<Option<String>>,
+    /// Boot states that wait to be approved.
+    pending: parking_lot::Mutex<Vec<BootState>>,
     again: Notify,
     pub(crate) rotation: rotation::Progress,
 }
@@ -57,9 +62,10 @@ pub enum NotUnsealed {
 impl NotUnsealed {
     fn of(error: SealError) -> Self {
         match error {
-            SealError::Sealed { .. } | SealError::Unavailable { .. } | SealError::Refused { .. } => {
-                Self::Sealed(error)
-            }
+            SealError::Sealed { .. }
+            | SealError::Unavailable { .. }
+            | SealError::Refused { .. }
+            | SealError::NotApproved { .. } => Self::Sealed(error),
             _ => Self::Failed(error),
         }
     }
@@ -95,15 +101,17 @@ impl Keeper {
     /// # Errors
     /// Settings that no seal can be made of.
     pub fn new(config: &Config) -> Result<Self, SealError> {
-        let Seals { all, passphrase } = Seals::configured(config)?;
+        let Seals { all, passphrase, tpm } = Seals::configured(config)?;
         Ok(Self {
             custody: Custody::new(config.sealed_keys_path(), all.clone()),
             seals: all,
             passphrase,
+            tpm,
             config: config.clone(),
             diary: Diary::in_folder(&config.data.folder),
             unsealed: Mutex::new(None),
             problem: parking_lot::Mutex::new(None),
+            pending: parking_lot::Mutex::default(),
             again: Notify::new(),
             rotation: rotation::Progress::default(),
         })
@@ -169,11 +177,15 @@ impl Keeper {
                 };
                 self.diary.note(action, Outcome::Success, &format!("master key {key} {what} {by}"));
                 *self.problem.lock() = None;
+                self.remember(&unsealed.pending);
                 *held = Some(unsealed);
                 Ok(())
             }
             Err(error) => {
                 let text = error.to_string();
+                if let SealError::Sealed { pending, .. } = &error {
+                    self.remember(pending);
+                }
                 let mut problem = self.problem.lock();
                 // Once, and not with each attempt.
                 if problem.as_ref() != Some(&text) {
@@ -246,6 +258,24 @@ impl Keeper {
     /// [`SealError::Invalid`] for bytes that are no key.
     pub(crate) fn recovering(&self, key: RecoveryKey) -> Result<Custody, SealError> {
         Ok(self.custody.with_seals(vec![Arc::new(RecoverySeal::of_key(key)?)]))
+    }
+
+    /// Keeps boot states for those who approve, and tells of them.
+    fn remember(&self, pending: &[BootState]) {
+        for state in pending {
+            tracing::warn!(%state, "not approved: the TPM will not open the master key in this boot state; see `chatelaine master-key approve`");
+        }
+        *self.pending.lock() = pending.to_vec();
+    }
+
+    /// Boot states that wait to be approved.
+    pub(crate) fn pending(&self) -> Vec<BootState> {
+        self.pending.lock().clone()
+    }
+
+    /// The TPM seal, where it is configured.
+    pub(crate) fn tpm(&self) -> Option<&Arc<TpmSeal>> {
+        self.tpm.as_ref()
     }
 
     /// Whether a person has to give the passphrase.

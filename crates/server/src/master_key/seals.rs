@@ -7,27 +7,37 @@ use std::time::Duration;
 use chatelaine_seal::file::FileSeal;
 use chatelaine_seal::passphrase::{Cost, PassphraseSeal};
 use chatelaine_seal::pkcs11::{Mechanism, Pkcs11Seal, Pkcs11Settings, TokenSelector};
+use chatelaine_seal::tpm::{TpmSeal, TpmSettings};
 use chatelaine_seal::{Seal, SealError};
 
 use crate::config::{Config, Pkcs11Mechanism, SealKind};
+use crate::platform;
 
 /// Seals in the order in which they are asked.
 pub(crate) struct Seals {
     pub(super) all: Vec<Arc<dyn Seal>>,
     /// The one among them that a person may have to help.
     pub(super) passphrase: Option<PassphraseSeal>,
+    /// The one among them that waits for approvals.
+    pub(super) tpm: Option<Arc<TpmSeal>>,
 }
 
 impl Seals {
     pub(super) fn configured(config: &Config) -> Result<Self, SealError> {
-        let mut seals = Self { all: Vec::new(), passphrase: None };
+        let mut seals = Self { all: Vec::new(), passphrase: None, tpm: None };
         for kind in config.seal.kinds() {
-            if kind == SealKind::Passphrase {
-                let seal = passphrase(config)?;
-                seals.passphrase = Some(seal.clone());
-                seals.all.push(Arc::new(seal));
-            } else {
-                seals.all.push(seal(config, kind)?);
+            match kind {
+                SealKind::Passphrase => {
+                    let seal = passphrase(config)?;
+                    seals.passphrase = Some(seal.clone());
+                    seals.all.push(Arc::new(seal));
+                }
+                SealKind::Tpm => {
+                    let seal = Arc::new(tpm(config)?);
+                    seals.tpm = Some(Arc::clone(&seal));
+                    seals.all.push(seal);
+                }
+                other => seals.all.push(seal(config, other)?),
             }
         }
         Ok(seals)
@@ -39,6 +49,24 @@ fn passphrase(config: &Config) -> Result<PassphraseSeal, SealError> {
     let file: Option<PathBuf> = Some(settings.file.clone()).filter(|path| !path.as_os_str().is_empty());
     let memory_kib = settings.memory_mib.saturating_mul(1024);
     PassphraseSeal::new(file, Cost { memory_kib, passes: settings.passes, lanes: settings.lanes })
+}
+
+/// The TPM seal, as its section says.
+///
+/// # Errors
+/// Settings that no seal can be made of.
+pub(crate) fn tpm(config: &Config) -> Result<TpmSeal, SealError> {
+    let settings = &config.seal.tpm;
+    let name = if settings.name.is_empty() { platform::host_name() } else { settings.name.clone() };
+    TpmSeal::new(&TpmSettings {
+        device: settings.device.clone(),
+        registers: settings.registers.clone(),
+        authority: config.release_authority_path(),
+        approvals: config.approvals_path(),
+        auth_file: Some(settings.auth_file.clone()).filter(|path| !path.as_os_str().is_empty()),
+        name,
+        timeout: Duration::from_secs(settings.timeout_seconds),
+    })
 }
 
 fn pkcs11(config: &Config) -> Result<Pkcs11Seal, SealError> {
@@ -66,5 +94,6 @@ pub(crate) fn seal(config: &Config, kind: SealKind) -> Result<Arc<dyn Seal>, Sea
         SealKind::File => Arc::new(FileSeal::new(config.sealing_key_path())),
         SealKind::Passphrase => Arc::new(passphrase(config)?),
         SealKind::Pkcs11 => Arc::new(pkcs11(config)?),
+        SealKind::Tpm => Arc::new(tpm(config)?),
     })
 }

@@ -38,6 +38,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/master-key/status", post(status))
         .route("/master-key/unseal", post(unseal))
+        .route("/master-key/diary", post(hand_over))
         .route("/master-key/rotate", post(rotate))
         .route("/master-key/destroy", post(destroy))
         .route("/master-key/seal/add", post(add_seal))
@@ -66,7 +67,9 @@ impl From<SealError> for ApiError {
     fn from(error: SealError) -> Self {
         let status = match &error {
             SealError::Invalid { .. } | SealError::InvalidId => StatusCode::BAD_REQUEST,
-            SealError::Sealed { .. } | SealError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            SealError::Sealed { .. } | SealError::Unavailable { .. } | SealError::NotApproved { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             _ => StatusCode::CONFLICT,
         };
         Self::new(status, error.to_string())
@@ -96,6 +99,13 @@ async fn status(State(app): State<Arc<App>>) -> Result<Json<MasterKeysDocument>,
 
 /// There is nothing to do.
 async fn unseal(State(app): State<Arc<App>>) -> Result<Json<MasterKeysDocument>, ApiError> {
+    answer(&app.keeper).await
+}
+
+/// Takes into the trail what a command has written down meanwhile.
+async fn hand_over(State(app): State<Arc<App>>) -> Result<Json<MasterKeysDocument>, ApiError> {
+    let taken = app.keeper.diary().hand_over(app.manager()).await;
+    taken.map_err(|error| ApiError::failed(format!("{error:#}")))?;
     answer(&app.keeper).await
 }
 

@@ -89,7 +89,9 @@ pub(super) async fn ask_server(
 pub(super) fn seal_failed(error: SealError) -> Failure {
     let exit = match error {
         SealError::Invalid { .. } => Exit::Usage,
-        SealError::Unavailable { .. } | SealError::Sealed { .. } => Exit::Unavailable,
+        SealError::Unavailable { .. } | SealError::Sealed { .. } | SealError::NotApproved { .. } => {
+            Exit::Unavailable
+        }
         SealError::Missing { .. } => Exit::NotFound,
         SealError::Exists { .. } => Exit::Conflict,
         _ => Exit::Failed,

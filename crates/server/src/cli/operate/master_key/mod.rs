@@ -3,6 +3,7 @@
 //! Invariants: no key, passphrase or share is taken from an argument; what destroys asks first.
 
 mod access;
+mod approvals;
 mod recovery;
 
 use std::time::Duration;
@@ -95,6 +96,15 @@ enum Command {
     /// Make, check and remove the recovery key, which opens the master keys when every seal is lost
     #[command(subcommand)]
     Recovery(recovery::Command),
+    /// Make the key of a release authority, which approves boot states
+    #[command(after_help = approvals::AUTHORITY_HELP)]
+    Authority(approvals::Authority),
+    /// Show how this host has booted, as something to be approved
+    #[command(after_help = approvals::STATE_HELP)]
+    BootState(approvals::State),
+    /// Approve a boot state, or install an approval
+    #[command(after_help = approvals::APPROVE_HELP)]
+    Approve(approvals::Approve),
     /// Open the master keys with the recovery key, and seal them by the configured seals anew
     #[command(after_help = recovery::RECOVER_HELP)]
     Recover(recovery::Source),
@@ -125,8 +135,19 @@ pub(crate) async fn run(
     global: &Global,
     terminal: &mut Terminal,
 ) -> Result<Exit, Failure> {
+    // For the machine of the release authority, which has no server.
+    let command = match arguments.command {
+        Command::Authority(arguments) => return approvals::authority(&arguments, terminal),
+        Command::Approve(arguments) if !approvals::needs_configuration(&arguments) => {
+            return approvals::sign_only(arguments, terminal);
+        }
+        other => other,
+    };
     let config = load(global, terminal)?;
-    match arguments.command {
+    match command {
+        Command::Authority(arguments) => approvals::authority(&arguments, terminal),
+        Command::BootState(arguments) => approvals::boot_state(&config, arguments, terminal).await,
+        Command::Approve(arguments) => approvals::approve(&config, arguments, terminal).await,
         Command::Status => show(&access::status(&config).await?, terminal),
         Command::Unseal => unseal(&config, terminal).await,
         Command::Rotate { no_wait } => rotate(&config, no_wait, terminal).await,
@@ -162,6 +183,12 @@ fn show(status: &MasterKeysDocument, terminal: &mut Terminal) -> Result<Exit, Fa
     });
     if let Some(rotation) = &status.rotation {
         text.push_str(&format!("rotation  {}\n", progress_text(rotation)));
+    }
+    for state in &status.pending {
+        text.push_str(&format!(
+            "pending   boot state {} for epoch {} is not approved\n",
+            state.digest, state.epoch
+        ));
     }
     if let Some(problem) = &status.problem {
         text.push_str(&format!("problem   {problem}\n"));
