@@ -82,8 +82,9 @@ impl EmbeddedStore {
         files::refuse_foreign_log(&path)?;
         files::create_store(&path)?;
         let connection = schema::open_for_writing(&path, options)?;
-        let writer = WriterThread::start(connection, &path, options)?;
-        Ok(Self::assemble(path, options, Some(writer)))
+        let readers = Arc::new(Readers::new(path.clone(), options.lock_wait(), true));
+        let writer = WriterThread::start(connection, &path, options, Arc::clone(&readers))?;
+        Ok(Self::assemble(path, options, readers, Some(writer)))
     }
 
     /// Opens an existing store for reading, which a server may be using: every write is refused.
@@ -94,11 +95,16 @@ impl EmbeddedStore {
         let (path, options) = (absolute(path)?, Options::default());
         files::refuse_foreign_log(&path)?;
         drop(schema::open_for_reading(&path, options.lock_wait())?);
-        Ok(Self::assemble(path, &options, None))
+        let readers = Arc::new(Readers::new(path.clone(), options.lock_wait(), false));
+        Ok(Self::assemble(path, &options, readers, None))
     }
 
-    fn assemble(path: PathBuf, options: &Options, writer: Option<WriterThread>) -> Self {
-        let readers = Arc::new(Readers::new(path.clone(), options.lock_wait()));
+    fn assemble(
+        path: PathBuf,
+        options: &Options,
+        readers: Arc<Readers>,
+        writer: Option<WriterThread>,
+    ) -> Self {
         let scans = Arc::new(Semaphore::new(reader::most_at_once()));
         Self { path, timeout: options.timeout, readers, scans, writer }
     }
@@ -171,7 +177,7 @@ impl EmbeddedStore {
 #[async_trait]
 impl Store for EmbeddedStore {
     async fn read(&self, kind: &Kind, id: &str) -> Result<Option<Record>, StoreError> {
-        self.readers.with(|connection| rows::read(connection, kind, id))
+        self.readers.glance(|connection| rows::read(connection, kind, id))
     }
 
     async fn apply(&self, batch: Vec<Change>) -> Result<(), StoreError> {

@@ -6,6 +6,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use chatelaine_core::store::{Change, ConflictReason, StoreError};
@@ -14,6 +15,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::{concerns_one_batch, file_error, store_error};
+use super::reader::Readers;
 use super::{Options, rows};
 
 /// Most batches in one transaction.
@@ -49,9 +51,14 @@ pub(super) struct WriterThread {
 }
 
 impl WriterThread {
-    pub(super) fn start(connection: Connection, path: &Path, options: &Options) -> Result<Self, StoreError> {
+    pub(super) fn start(
+        connection: Connection,
+        path: &Path,
+        options: &Options,
+        readers: Arc<Readers>,
+    ) -> Result<Self, StoreError> {
         let (queue, requests) = mpsc::channel(options.queue.max(1));
-        let writer = Writer::new(connection, path)?;
+        let writer = Writer::new(connection, path, readers)?;
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run(requests))
@@ -82,11 +89,17 @@ pub(super) struct Writer {
     path: PathBuf,
     /// Device and number of the file that was opened.
     file: (u64, u64),
+    /// They hear of every write.
+    readers: Arc<Readers>,
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { connection, path: path.to_owned(), file: file_at(path)? })
+    pub(super) fn new(
+        connection: Connection,
+        path: &Path,
+        readers: Arc<Readers>,
+    ) -> Result<Self, StoreError> {
+        Ok(Self { connection, path: path.to_owned(), file: file_at(path)?, readers })
     }
 
     fn run(self, mut requests: mpsc::Receiver<Request>) {
@@ -141,6 +154,8 @@ impl Writer {
     }
 
     fn transaction(&self, jobs: &[Job]) -> rusqlite::Result<Vec<Answer>> {
+        // Until the transaction has ended, which is before anybody is answered.
+        let _writing = self.readers.writing();
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         let worked = self.work(jobs).and_then(|(answers, written)| {
             self.connection.execute_batch(if written { "COMMIT" } else { "ROLLBACK" })?;

@@ -3,6 +3,7 @@
 mod crash;
 mod file;
 mod restore;
+mod views;
 
 use std::path::Path;
 
@@ -32,6 +33,10 @@ async fn put(store: &EmbeddedStore, id: &str, body: Vec<u8>) -> Result<(), Store
 
 fn open(path: &Path) -> EmbeddedStore {
     EmbeddedStore::open(path, &Options::default()).unwrap()
+}
+
+fn readers(path: &Path) -> Arc<Readers> {
+    Arc::new(Readers::new(path.to_owned(), Duration::from_secs(1), true))
 }
 
 /// The error of opening, as text; fails the test when it opens.
@@ -73,7 +78,9 @@ fn a_group_that_does_not_fit_is_tried_one_by_one() {
     let path = folder.path().join("store.db");
     let options = Options { max_pages: Some(40), ..Options::default() };
     files::create_store(&path).unwrap();
-    let writer = writer::Writer::new(schema::open_for_writing(&path, &options).unwrap(), &path).unwrap();
+    let writer =
+        writer::Writer::new(schema::open_for_writing(&path, &options).unwrap(), &path, readers(&path))
+            .unwrap();
     let job = |id: &str, size: usize| {
         let (reply, answer) = oneshot::channel();
         (Job { batch: vec![Change::Create(record(id, vec![7; size]))], reply }, answer)
@@ -105,7 +112,7 @@ async fn an_undecodable_record_fails_only_the_batch_that_touches_it() {
     let connection = schema::open_for_writing(&path, &Options::default()).unwrap();
     rows::change(&connection, &Change::Create(record("bad", vec![1]))).unwrap();
     connection.execute("UPDATE records SET version = -1", []).unwrap();
-    let writer = writer::Writer::new(connection, &path).unwrap();
+    let writer = writer::Writer::new(connection, &path, readers(&path)).unwrap();
     let job = |id: &str| {
         let (reply, answer) = oneshot::channel();
         (Job { batch: vec![Change::Create(record(id, vec![7]))], reply }, answer)
