@@ -1,5 +1,7 @@
 """Master keys: sealed and unsealed, moved from one seal to another, rotated under load, recovered when all else is lost."""
 
+import concurrent.futures
+import hashlib
 import os
 import pathlib
 import random
@@ -11,7 +13,7 @@ import requests
 
 from support.chatelaine import CLI_SECONDS, binary
 from support.master_key import House, assert_readable, assert_sealed, put_keys
-from support.native import Keys, encoded, new_id, random_key
+from support.native import Keys, encoded, expect, new_id, random_key
 from support.servers import wait_until
 from support.standalone import SOCKET_SECONDS, Standalone
 
@@ -19,6 +21,7 @@ PASSPHRASE = 'correct horse battery staple\n'
 #: Argon2id as cheap as it is allowed.
 CHEAP = ('seal.passphrase.memory_mib=8', 'seal.passphrase.passes=1', 'seal.passphrase.lanes=1')
 ROTATION_SECONDS = 120
+WRITERS = 8
 
 
 @pytest.fixture
@@ -298,6 +301,82 @@ def test_a_rotation_survives_kills_at_any_moment(house):
     wait_until('the retired keys are gone', lambda: retired(home) == [], ROTATION_SECONDS)
     loop.stop()
     assert_readable(home.server.keys(), loop.put)
+    home.server.assert_good()
+
+
+class Tenants:
+    """Projects with a token each, in the file of static identities, some thousands at a time."""
+
+    def __init__(self, home: House):
+        self.home = home
+        self.file = home.server.data / 'identities.toml'
+        self.first = self.file.read_text()
+
+    def admit(self, names: list[str]) -> None:
+        """Lets these in, and nobody else but the first ones."""
+        entries = [
+            f'[[identity]]\ntoken_sha256 = "{hashlib.sha256(self.token(name).encode()).hexdigest()}"\n'
+            f'user_id = "user"\nuser_name = "user"\nproject_id = "{name}"\nroles = ["service"]\n'
+            for name in names
+        ]
+        self.file.write_text(self.first + '\n' + '\n'.join(entries))
+        self.home.server.reread()
+
+    @staticmethod
+    def token(name: str) -> str:
+        return f'chatelaine_{hashlib.sha256(name.encode()).hexdigest()}'
+
+    def put(self, names: list[str]) -> dict[str, tuple[str, bytes]]:
+        """A key for each project; the first one of a project makes the project's own key."""
+        self.admit(names)
+        put: dict[str, tuple[str, bytes]] = {}
+
+        def work(part: list[str]) -> None:
+            keys = Keys(self.home.server.url)
+            for name in part:
+                key_id, key = new_id(), random_key()
+                keys._session.headers['X-Auth-Token'] = self.token(name)
+                expect(keys.put(key_id, key), 201)
+                put[name] = key_id, key
+
+        with concurrent.futures.ThreadPoolExecutor(WRITERS) as pool:
+            list(pool.map(work, [names[start::WRITERS] for start in range(WRITERS)]))
+        return put
+
+    def assert_readable(self, put: dict[str, tuple[str, bytes]]) -> None:
+        self.admit(list(put))
+        keys = Keys(self.home.server.url)
+        for name, (key_id, key) in put.items():
+            keys._session.headers['X-Auth-Token'] = self.token(name)
+            assert expect(keys.get(key_id), 200)['key_string'] == encoded(key)
+
+
+def test_ten_thousand_projects_are_rotated_under_load_and_kills(house):
+    home = house('rotation.keep_retired_seconds=0', 'rotation.pause_milliseconds=10')
+    tenants = Tenants(home)
+    halves = [[f'tenant-{number}' for number in range(start, start + 5_000)] for start in (0, 5_000)]
+    put = [tenants.put(half) for half in halves]
+    first = home.status()['keys'][0]['id']
+    loop = Loop(home.server, put_keys(home.server.keys(), 5))
+    home.run('rotate', '--no-wait')
+    kills = 0
+    for _ in range(4):
+        threading.Event().wait(random.uniform(0.1, 0.8))
+        if not retired(home):
+            break
+        home.server.server.kill()
+        kills += 1
+        home.server.start()
+        home.wait_until_open()
+    assert kills > 0, 'the rotation ended before it could be disturbed'
+    wait_until('the retired key is gone', lambda: retired(home) == [], ROTATION_SECONDS)
+    loop.stop()
+    assert home.status()['rotation']['corrupt'] == 0
+    assert home.status()['keys'][0]['id'] != first
+    home.server.close()
+    home.server.start()
+    for half in put:
+        tenants.assert_readable(dict(random.sample(sorted(half.items()), 200)))
     home.server.assert_good()
 
 
