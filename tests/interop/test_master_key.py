@@ -108,6 +108,31 @@ def test_a_person_gives_the_passphrase(house):
     assert 'horse' not in home.server.server.log_text()
 
 
+def test_whoever_starts_the_server_gives_the_passphrase(house, tmp_path):
+    home = house('seal.kind=passphrase', 'seal.passphrase.descriptor=7', *CHEAP, start=False)
+    process = home.server.server
+    given = tmp_path / 'given'
+    plain = process.command
+
+    def start(passphrase: str) -> None:
+        given.write_text(passphrase)
+        process.command = ['bash', '-c', f'exec 7< <(cat {given}) "$@"', 'bash', *plain]
+        home.server.start()
+
+    start(PASSPHRASE)
+    home.wait_until_open()
+    put = put_keys(home.server.keys(), 2)
+    home.server.close()
+    start('another horse battery\n')
+    assert_sealed(home)
+    home.run('unseal', stdin=PASSPHRASE)
+    home.wait_until_open()
+    home.server.close()
+    start(PASSPHRASE)
+    home.wait_until_open()
+    assert_readable(home.server.keys(), put)
+
+
 def test_keys_move_from_a_file_to_a_passphrase(house, tmp_path):
     passphrase = tmp_path / 'passphrase'
     passphrase.touch(mode=0o600)

@@ -11,7 +11,7 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use chatelaine_crypto::{KeyMaterial, RecordCipher};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};
-use zeroize::Zeroize as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::files::PrivateFile;
 use crate::{KeyIdentity, Seal, SealError, base64_bytes, parse_sealed};
@@ -156,6 +156,29 @@ impl PassphraseSeal {
         outcome.map_err(failed)?;
         Ok(RecordCipher::new(&key)?)
     }
+}
+
+/// The first line that comes from a descriptor which this process was started with. Waits until it comes.
+///
+/// # Errors
+/// [`SealError::Io`] where there is no such descriptor; [`SealError::Invalid`] for an empty line or one that is too long.
+pub fn from_descriptor(number: u32) -> Result<KeyMaterial, SealError> {
+    use std::io::Read as _;
+    let path = PathBuf::from(format!("/dev/fd/{number}"));
+    let file = std::fs::File::open(&path).map_err(SealError::io("cannot open", &path))?;
+    let mut content = Zeroizing::new(Vec::with_capacity(MAX_PASSPHRASE + 3));
+    file.take(MAX_PASSPHRASE as u64 + 2)
+        .read_to_end(&mut content)
+        .map_err(SealError::io("cannot read", &path))?;
+    let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.is_empty() || line.len() > MAX_PASSPHRASE {
+        return Err(SealError::Invalid {
+            what: "passphrase",
+            problem: format!("{} gives no line of 1 to {MAX_PASSPHRASE} bytes", path.display()),
+        });
+    }
+    Ok(KeyMaterial::copy_from(line))
 }
 
 impl Seal for PassphraseSeal {

@@ -35,6 +35,7 @@ pub async fn run(config: &Config) -> Result<()> {
     let policy = Arc::new(PolicyFile::new(config));
     startup::prepare_data_folder(&config.data.folder)?;
     let keeper = Arc::new(Keeper::new(config).context("seal")?);
+    keeper.take_from_descriptor().context("seal.passphrase.descriptor")?;
     let control_path = config.control_path();
     let control = Gate::new(control::sealed_routes(Arc::clone(&keeper), config));
     let gate = Gate::new(sealed::routes(Arc::clone(&keeper), config));

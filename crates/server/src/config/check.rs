@@ -47,6 +47,19 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     {
         return wrong("seal.also", format!("{} is named twice", twice.1.name()));
     }
+    let passphrase = &config.seal.passphrase;
+    if passphrase.descriptor != 0 {
+        if !(3..=1023).contains(&passphrase.descriptor) {
+            let problem = format!("it is {}, 3 to 1023 are allowed, or 0 for none", passphrase.descriptor);
+            return wrong("seal.passphrase.descriptor", problem);
+        }
+        if !passphrase.file.as_os_str().is_empty() {
+            return wrong(
+                "seal.passphrase.descriptor",
+                "seal.passphrase.file is set, too: give one".to_owned(),
+            );
+        }
+    }
     if kinds.contains(&SealKind::Pkcs11) {
         let token = &config.seal.pkcs11;
         for (setting, missing) in [

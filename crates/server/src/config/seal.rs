@@ -89,9 +89,12 @@ pub struct FileSealConfig {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PassphraseSealConfig {
-    /// The file whose only line is the passphrase (mode 0600 or 0400), at least 12 bytes. Empty: the server starts sealed
-    /// and waits for `chatelaine master-key unseal`.
+    /// The file whose only line is the passphrase (mode 0600 or 0400), at least 12 bytes. Without a file and a descriptor the
+    /// server starts sealed and waits for `chatelaine master-key unseal`.
     pub file: PathBuf,
+    /// The file descriptor, 3 to 1023, from which whoever starts the server gives the passphrase: one line, read once at the
+    /// start. 0: none.
+    pub descriptor: u32,
     /// What Argon2id costs for new master keys: MiB of memory, 8 to 4096.
     pub memory_mib: u32,
     /// Passes over the memory, 1 to 64.
@@ -102,7 +105,7 @@ pub struct PassphraseSealConfig {
 
 impl Default for PassphraseSealConfig {
     fn default() -> Self {
-        Self { file: PathBuf::new(), memory_mib: 64, passes: 3, lanes: 4 }
+        Self { file: PathBuf::new(), descriptor: 0, memory_mib: 64, passes: 3, lanes: 4 }
     }
 }
 

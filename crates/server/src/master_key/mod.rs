@@ -20,7 +20,7 @@ use chatelaine_core::audit::{Action, Outcome};
 use chatelaine_core::clock::{Clock as _, SystemClock};
 use chatelaine_crypto::KeyMaterial;
 use chatelaine_seal::boot::BootState;
-use chatelaine_seal::passphrase::PassphraseSeal;
+use chatelaine_seal::passphrase::{self, PassphraseSeal};
 use chatelaine_seal::recovery::{RecoveryKey, RecoverySeal};
 use chatelaine_seal::tpm::TpmSeal;
 use chatelaine_seal::{Custody, Seal, SealError, Unsealed};
@@ -115,6 +115,18 @@ impl Keeper {
             again: Notify::new(),
             rotation: rotation::Progress::default(),
         })
+    }
+
+    /// Takes the passphrase from the descriptor that is configured for it, if one is. For the server, at its start.
+    ///
+    /// # Errors
+    /// [`SealError::Io`] where nothing can be read; [`SealError::Invalid`] for what is no passphrase.
+    pub fn take_from_descriptor(&self) -> Result<(), SealError> {
+        match self.config.seal.passphrase.descriptor {
+            0 => Ok(()),
+            _ if !self.asks_for_passphrase() => Ok(()),
+            number => self.supply(passphrase::from_descriptor(number)?),
+        }
     }
 
     /// The seals, as they describe themselves.
