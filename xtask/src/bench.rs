@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::run;
+use crate::{interop, run};
 
 pub(crate) mod barbican;
 
@@ -196,6 +196,15 @@ impl Bench {
         let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
         Ok(kib * 1024)
     }
+}
+
+/// Measures master keys. The examples print Markdown.
+pub(crate) fn master_key(root: &Path) -> Result<()> {
+    interop::install_needs(root)?;
+    for (package, example) in [("chatelaine-tpm", "latency"), ("chatelaine-server", "rotation_speed")] {
+        run(root, "cargo", &["run", "--release", "--quiet", "-p", package, "--example", example])?;
+    }
+    Ok(())
 }
 
 /// Runs the load to its end.

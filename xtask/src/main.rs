@@ -90,6 +90,8 @@ enum OtherBench {
         #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(2..))]
         barbican_secrets: u64,
     },
+    /// Measure master keys: unsealing and joining with software TPMs, and a rotation over 10,000 projects.
+    MasterKey,
 }
 
 fn main() -> Result<()> {
@@ -99,6 +101,7 @@ fn main() -> Result<()> {
         Task::Deny { advisories } => deny::deny(&root()?, advisories),
         Task::Fuzz { seconds, target } => fuzz::fuzz(&root()?, target.as_deref(), seconds),
         Task::Bench { other: None, rounds, seconds, keys } => bench::bench(&root()?, rounds, seconds, keys),
+        Task::Bench { other: Some(OtherBench::MasterKey), .. } => bench::master_key(&root()?),
         Task::Bench {
             other: Some(OtherBench::Barbican { rounds, seconds, secrets, barbican_secrets }),
             ..

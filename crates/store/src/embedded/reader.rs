@@ -97,7 +97,7 @@ impl Readers {
         // First this: who gives a reader back from now on sees it, or is among the idle ones below.
         self.writing.store(true, Ordering::SeqCst);
         if let Some(idle) = self.idle.lock().as_mut() {
-            let _ = &idle;
+            idle.retain_mut(|reader| reader.end().is_ok());
         }
         Writing(self)
     }
