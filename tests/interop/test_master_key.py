@@ -108,6 +108,21 @@ def test_a_person_gives_the_passphrase(house):
     assert 'horse' not in home.server.server.log_text()
 
 
+def test_a_passphrase_of_a_person_is_added_while_serving(house):
+    home = house(*CHEAP, 'seal.retry_seconds=1')
+    put = put_keys(home.server.keys(), 2)
+    assert 'at least 12' in home.run('seal', 'add', 'passphrase', stdin='short\n', expected=7)
+    home.run('seal', 'add', 'passphrase', stdin=PASSPHRASE)
+    home.server.reconfigure('seal.kind=passphrase')
+    home.server.close()
+    (home.server.data / 'sealing-key').unlink()
+    home.server.start()
+    assert_sealed(home)
+    home.run('unseal', stdin=PASSPHRASE)
+    home.wait_until_open()
+    assert_readable(home.server.keys(), put)
+
+
 def test_whoever_starts_the_server_gives_the_passphrase(house, tmp_path):
     home = house('seal.kind=passphrase', 'seal.passphrase.descriptor=7', *CHEAP, start=False)
     process = home.server.server
@@ -158,9 +173,10 @@ def test_keys_move_from_a_file_to_a_passphrase(house, tmp_path):
     home.server.close()
     # The same without a server.
     home.run('seal', 'add', 'file')
+    assert 'the last one that opens' in home.run('seal', 'remove', 'passphrase', expected=2)
+    home.server.reconfigure('seal.kind=file')
     home.run('seal', 'remove', 'passphrase')
     assert home.run('status')['keys'][0]['seals'][0]['kind'] == 'file'
-    home.server.reconfigure('seal.kind=file')
     home.server.start()
     home.wait_until_open()
     assert_readable(home.server.keys(), put)

@@ -117,7 +117,7 @@ pub struct UnsealRequest {
 }
 
 /// Which seal to add or remove.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SealChangeRequest {
     /// Its kind.
@@ -125,6 +125,9 @@ pub struct SealChangeRequest {
     /// Which of several of its kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// The passphrase, in base64, for a seal that is to be added and has none by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passphrase: Option<KeyString>,
 }
 
 /// Which retired master key to destroy.

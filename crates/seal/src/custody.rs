@@ -246,6 +246,7 @@ impl Custody {
                 problem: format!("there are {MAX_KEYS} already; destroy retired ones first"),
             });
         }
+        self.refuse_to_leave_out(&unsealed.document)?;
         let epoch = unsealed.keys.active.epoch.checked_add(1).ok_or(SealError::Invalid {
             what: "master keys",
             problem: "there are no more epochs".to_owned(),
@@ -268,6 +269,25 @@ impl Custody {
         let former = std::mem::replace(&mut unsealed.keys.active, key);
         unsealed.keys.retired.insert(0, former);
         Ok(())
+    }
+
+    /// Refuses a new key where a seal that holds the present one would not hold it: whoever relies on that seal would be
+    /// locked out.
+    fn refuse_to_leave_out(&self, document: &SealedKeys) -> Result<(), SealError> {
+        let sealed = document.active().into_iter().flat_map(|key| &key.seals);
+        let other = sealed
+            .filter(|sealed| sealed.kind != crate::recovery::KIND)
+            .find(|sealed| !self.seals.iter().any(|seal| sealed.is_by(seal.kind(), &seal.name())));
+        match other {
+            None => Ok(()),
+            Some(Sealed { kind, name, .. }) => Err(SealError::Invalid {
+                what: "seal",
+                problem: format!(
+                    "{kind} {name} holds the master key and would not hold a new one: name it in seal.kind or seal.also and \
+                     restart the server, or remove it with `chatelaine master-key seal remove`"
+                ),
+            }),
+        }
     }
 
     /// Removes a retired master key for good. Whoever asks has made sure that nothing is wrapped under it.
@@ -318,16 +338,21 @@ impl Custody {
             let before = key.seals.len();
             key.seals.retain(|sealed| !sealed.is_by(kind, name));
             removed |= key.seals.len() < before;
-            // Break-glass alone is not a way to start.
-            if key.seals.iter().all(|sealed| sealed.kind == crate::recovery::KIND) {
-                return Err(invalid(format!(
-                    "{kind} {name} is the last one of master key {}; add another first",
-                    key.id
-                )));
-            }
         }
         if !removed {
             return Err(invalid(format!("{kind} {name} has sealed no key")));
+        }
+        for (entry, key) in document.keys.iter().zip(unsealed.keys.iter()) {
+            // Break-glass alone is no way to start, nor is a seal that nobody has configured.
+            let mut failures = Vec::new();
+            let opened = self.open(&document.cluster, entry, &mut failures, &mut Vec::new());
+            if !opened.is_ok_and(|(material, _)| material.ct_eq(key.material.expose())) {
+                return Err(invalid(format!(
+                    "{kind} {name} is the last one that opens master key {} here: add another, name it in seal.kind or \
+                     seal.also, and restart the server first",
+                    key.id
+                )));
+            }
         }
         self.write(&mut document, &unsealed.keys.active)?;
         unsealed.document = document;

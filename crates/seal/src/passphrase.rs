@@ -167,11 +167,18 @@ pub fn from_descriptor(number: u32) -> Result<KeyMaterial, SealError> {
     let path = PathBuf::from(format!("/dev/fd/{number}"));
     let file = std::fs::File::open(&path).map_err(SealError::io("cannot open", &path))?;
     let mut content = Zeroizing::new(Vec::with_capacity(MAX_PASSPHRASE + 3));
-    file.take(MAX_PASSPHRASE as u64 + 2)
-        .read_to_end(&mut content)
-        .map_err(SealError::io("cannot read", &path))?;
-    let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let mut byte = Zeroizing::new([0]);
+    // Byte by byte: who gives it may keep the other end open.
+    while content.len() < MAX_PASSPHRASE + 2 {
+        match (&file).read(byte.as_mut_slice()) {
+            Ok(0) => break,
+            Ok(_) if *byte == *b"\n" => break,
+            Ok(_) => content.extend_from_slice(byte.as_slice()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(SealError::io("cannot read", &path)(error)),
+        }
+    }
+    let line = content.strip_suffix(b"\r").unwrap_or(&content);
     if line.is_empty() || line.len() > MAX_PASSPHRASE {
         return Err(SealError::Invalid {
             what: "passphrase",
@@ -196,6 +203,7 @@ impl Seal for PassphraseSeal {
     fn prepare(&self) -> Result<(), SealError> {
         let length = self.passphrase()?.len();
         if length < MIN_PASSPHRASE {
+            self.forget();
             return Err(SealError::Invalid {
                 what: "passphrase",
                 problem: format!("has {length} bytes, at least {MIN_PASSPHRASE} are required"),

@@ -158,6 +158,13 @@ impl TpmSeal {
         &self.approvals
     }
 
+    /// Whether an approval of this boot state is installed.
+    #[must_use]
+    pub fn is_approved(&self, state: &BootState) -> bool {
+        let (Ok(authority), Ok(files)) = (self.authority(), self.approvals.files()) else { return false };
+        files.iter().any(|file| file.state == *state && file.check(&authority).is_ok())
+    }
+
     /// The release authority whose word counts.
     ///
     /// # Errors

@@ -22,6 +22,9 @@ use crate::policy_file::PolicyFile;
 use crate::startup::{self, Opened};
 use crate::{audit, checkpoint, master_key, reaper};
 
+/// So long clients wait at a start for the seals to open; then they are answered that the server is sealed.
+const PATIENCE_WITH_SEALS: Duration = Duration::from_secs(3);
+
 /// Serves until SIGINT or SIGTERM.
 ///
 /// # Errors
@@ -46,7 +49,17 @@ pub async fn run(config: &Config) -> Result<()> {
     let mut tasks = JoinSet::new();
     let serving = listener::serve(listener, tls.clone(), gate.clone(), &config.server, stop_signal()?);
     let mut serving = std::pin::pin!(serving);
-    let opened = match keeper.unseal(startup::is_new(config)?).await {
+    // A seal that takes long keeps neither clients nor signals waiting for ever.
+    let first = keeper.unseal(startup::is_new(config));
+    let mut first = std::pin::pin!(first);
+    let outcome = match tokio::time::timeout(PATIENCE_WITH_SEALS, &mut first).await {
+        Ok(outcome) => outcome,
+        Err(_) => tokio::select! {
+            () = &mut serving => return Ok(()),
+            outcome = first => outcome,
+        },
+    };
+    let opened = match outcome {
         Err(NotUnsealed::Failed(error)) => return Err(startup::explain(config, error)),
         Ok(()) => {
             let opened = startup::open(config, Arc::clone(&keeper)).await?;
@@ -108,8 +121,7 @@ pub async fn run(config: &Config) -> Result<()> {
 /// Waits for the master keys, then opens everything.
 async fn open_when_unsealed(config: &Config, keeper: &Arc<Keeper>, waiting: audit::Lock) -> Result<Opened> {
     let pause = Duration::from_secs(config.seal.retry_seconds);
-    let unsealing = keeper.wait_until_unsealed(startup::is_new(config)?, pause).await;
-    unsealing.map_err(|error| startup::explain(config, error))?;
+    keeper.wait_until_unsealed(|| startup::is_new(config), pause).await;
     drop(waiting);
     startup::open(config, Arc::clone(keeper)).await
 }

@@ -66,13 +66,11 @@ pub fn prepare_data_folder(folder: &Path) -> Result<()> {
     }
 }
 
-/// Whether there is neither a store nor an audit trail yet, so that a first master key may be made.
-///
-/// # Errors
-/// Those of the store's address.
-pub fn is_new(config: &Config) -> Result<bool> {
-    let store = chatelaine_store::embedded_file(&config.store_url())?.is_some_and(|path| path.exists());
-    Ok(!store && !audit::has_lines(&config.audit_path()))
+/// Whether there is neither a store nor an audit trail yet, so that a first master key may be made. A store's address that
+/// says nothing is for whoever opens the store.
+pub fn is_new(config: &Config) -> bool {
+    let store = chatelaine_store::embedded_file(&config.store_url());
+    store.is_ok_and(|file| !file.is_some_and(|path| path.exists())) && !audit::has_lines(&config.audit_path())
 }
 
 /// Explains what is missing beside a store.
@@ -249,7 +247,7 @@ pub async fn open(config: &Config, keeper: Arc<Keeper>) -> Result<Opened> {
 pub async fn open_at_once(config: &Config) -> Result<Opened> {
     prepare_data_folder(&config.data.folder)?;
     let keeper = Arc::new(Keeper::new(config)?);
-    let unsealing = keeper.unseal(is_new(config)?).await;
+    let unsealing = keeper.unseal(is_new(config)).await;
     unsealing.map_err(|error| explain(config, error.into_error()))?;
     open(config, keeper).await
 }

@@ -159,8 +159,9 @@ impl Manager {
     /// # Errors
     /// As for [`crate::keyring::Keyring::activate`]; [`Error::Unavailable`] when the trail does not take it.
     pub async fn activate_master_key(&self, id: &str, material: &KeyMaterial) -> Result<()> {
-        self.note_own(Action::RotateMasterKey, Some(format!("activate {id}"))).await?;
-        self.keyring.activate(id, material)
+        // First this: whoever asks has written the key down, and what is on disk and in memory must not differ.
+        self.keyring.activate(id, material)?;
+        self.note_own(Action::RotateMasterKey, Some(format!("activate {id}"))).await
     }
 
     /// Forgets a retired master key that nothing uses any more.

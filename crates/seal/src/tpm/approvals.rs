@@ -190,6 +190,15 @@ impl Approvals {
             }
             _ => {}
         }
+        if self.files()?.len() >= MAX_APPROVALS {
+            return Err(invalid(
+                "approvals",
+                format!(
+                    "there are {MAX_APPROVALS} in {} already; remove those of former epochs",
+                    self.folder.display()
+                ),
+            ));
+        }
         let digest = file.state.digest.get(..16).unwrap_or_default();
         let path = self.folder.join(format!("{}-{digest}.json", file.state.epoch));
         let text = serde_json::to_vec_pretty(file).map_err(|error| invalid("approval", error.to_string()))?;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use chatelaine_core::audit::{Action, Outcome};
 use chatelaine_core::manager::Manager;
+use chatelaine_crypto::KeyMaterial;
 use chatelaine_seal::recovery::RecoveryRecipient;
 use chatelaine_seal::{Custody, KeyId, SealError, Unsealed};
 
-use super::{Keeper, now, seal};
+use super::{Keeper, now, seal, seals};
 use crate::config::SealKind;
 
 /// Where it is written down what was done.
@@ -31,7 +32,7 @@ pub(crate) enum ChangeError {
 }
 
 impl Book<'_> {
-    async fn note(
+    pub(super) async fn note(
         self,
         keeper: &Keeper,
         action: Action,
@@ -80,13 +81,28 @@ impl Keeper {
         self: &Arc<Self>,
         book: Book<'_>,
         kind: SealKind,
+        passphrase: Option<KeyMaterial>,
     ) -> Result<(), ChangeError> {
-        let seal = seal(self.config(), kind)?;
+        let seal = match passphrase {
+            None => seal(self.config(), kind)?,
+            Some(passphrase) if kind == SealKind::Passphrase => {
+                let seal = seals::passphrase(self.config())?;
+                seal.supply(passphrase)?;
+                Arc::new(seal)
+            }
+            Some(_) => {
+                let problem = "only the seal passphrase takes one".to_owned();
+                return Err(SealError::Invalid { what: "passphrase", problem }.into());
+            }
+        };
         let text = format!("all master keys by {}", seal.describe());
         let work = move |custody: &Custody, unsealed: &mut Unsealed| {
-            custody.add_seal(unsealed, seal.as_ref(), &now())
+            custody.add_seal(unsealed, seal.as_ref(), &now())?;
+            Ok(std::mem::take(&mut unsealed.pending))
         };
-        book.around(self, Action::SealMasterKey, &text, work).await
+        let pending = book.around(self, Action::SealMasterKey, &text, work).await?;
+        self.remember(&pending);
+        Ok(())
     }
 
     /// Removes what a seal made of the master keys.

@@ -18,9 +18,12 @@ const MAX_FILE: u64 = 1024 * 1024;
 const MAX_TEXT: usize = 4096;
 
 /// The file.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Diary {
     path: PathBuf,
+    /// Where it is while its lines are handed over.
+    taken: PathBuf,
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// One line.
@@ -34,7 +37,11 @@ pub(crate) struct Entry {
 
 impl Diary {
     pub(crate) fn in_folder(folder: &Path) -> Self {
-        Self { path: folder.join("sealed-events.jsonl") }
+        Self {
+            path: folder.join("sealed-events.jsonl"),
+            taken: folder.join("sealed-events.taken.jsonl"),
+            turn: tokio::sync::Mutex::new(()),
+        }
     }
 
     /// Adds a line. What cannot be written is in the log.
@@ -63,29 +70,47 @@ impl Diary {
     }
 
     /// The lines, as far as they can be read.
+    #[cfg(test)]
     pub(crate) fn read(&self) -> std::io::Result<Vec<Entry>> {
-        let mut text = String::new();
-        match std::fs::File::open(&self.path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-            Ok(file) => file.take(MAX_FILE).read_to_string(&mut text)?,
-        };
-        // A line that a power cut left unfinished is no entry.
-        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+        read(&self.path)
     }
 
-    /// Writes the lines to the audit trail and removes them.
+    /// Writes the lines to the audit trail and removes them. What is added meanwhile stays for the next time.
     ///
     /// # Errors
     /// The trail's; the lines stay then.
     pub(crate) async fn hand_over(&self, manager: &Manager) -> anyhow::Result<()> {
-        for entry in self.read()? {
+        let _turn = self.turn.lock().await;
+        // What a former process had taken and not finished comes first.
+        self.hand_over_taken(manager).await?;
+        match std::fs::rename(&self.path, &self.taken) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        }
+        self.hand_over_taken(manager).await
+    }
+
+    async fn hand_over_taken(&self, manager: &Manager) -> anyhow::Result<()> {
+        for entry in read(&self.taken)? {
             let reason = format!("at {}: {}", entry.time, entry.text);
             manager.note_own_outcome(entry.action, entry.outcome, Some(reason)).await?;
         }
-        match std::fs::remove_file(&self.path) {
+        match std::fs::remove_file(&self.taken) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         }
     }
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<Entry>> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+    let mut content = Vec::new();
+    match opened {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+        Ok(file) => file.take(MAX_FILE).read_to_end(&mut content)?,
+    };
+    // A line that a power cut left unfinished is no entry.
+    Ok(content.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
 }

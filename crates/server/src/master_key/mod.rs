@@ -209,21 +209,20 @@ impl Keeper {
         }
     }
 
-    /// Returns when the keys are open: asks the seals again and again, and at once when somebody says so.
-    ///
-    /// # Errors
-    /// What no waiting can mend.
-    pub async fn wait_until_unsealed(&self, make: bool, first_pause: Duration) -> Result<(), SealError> {
+    /// Returns when the keys are open: asks the seals again and again, and at once when somebody says so. `make` is asked
+    /// each time.
+    pub async fn wait_until_unsealed(&self, make: impl Fn() -> bool, first_pause: Duration) {
         let longest = first_pause.saturating_mul(LONGEST_PAUSE);
         let mut pause = first_pause;
         loop {
             if tokio::time::timeout(pause, self.again.notified()).await.is_ok() {
                 pause = first_pause;
             }
-            match self.unseal(make).await {
-                Ok(()) => return Ok(()),
-                Err(NotUnsealed::Failed(error)) => return Err(error),
-                Err(NotUnsealed::Sealed(error)) => {
+            match self.unseal(make()).await {
+                Ok(()) => return,
+                // Somebody may be about to put things right: files half copied, modes not yet set.
+                Err(error) => {
+                    let error = error.into_error();
                     tracing::warn!(%error, seconds = pause.as_secs(), "still sealed");
                     pause = pause.saturating_mul(2).min(longest);
                 }
@@ -282,7 +281,12 @@ impl Keeper {
 
     /// Boot states that wait to be approved.
     pub(crate) fn pending(&self) -> Vec<BootState> {
-        self.pending.lock().clone()
+        let mut pending = self.pending.lock();
+        // Approvals are installed while the server runs.
+        if let Some(tpm) = &self.tpm {
+            pending.retain(|state| !tpm.is_approved(state));
+        }
+        pending.clone()
     }
 
     /// The TPM seal, where it is configured.

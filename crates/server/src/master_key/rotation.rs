@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use chatelaine_api::RotationDocument;
 use chatelaine_core::Error;
-use chatelaine_core::audit::Action;
+use chatelaine_core::audit::{Action, Outcome};
 use chatelaine_core::clock::{Clock as _, SystemClock, Timestamp};
 use chatelaine_core::manager::Progress as Step;
 use chatelaine_crypto::KeyMaterial;
@@ -26,6 +26,8 @@ use crate::http::App;
 #[derive(Default)]
 pub(crate) struct Progress {
     shown: parking_lot::Mutex<Option<RotationDocument>>,
+    /// Held while a new key is made and activated.
+    beginning: tokio::sync::Mutex<()>,
     /// Held by the task.
     turn: tokio::sync::Mutex<()>,
     stopping: AtomicBool,
@@ -51,10 +53,21 @@ pub(crate) async fn begin(app: &Arc<App>) -> Result<(), ChangeError> {
         let active = &unsealed.keys.active;
         Ok((active.id.to_string(), KeyMaterial::copy_from(active.material.expose())))
     };
+    let _turn = app.keeper.rotation.beginning.lock().await;
     let book = Book::Trail(app.manager());
-    let (id, material) =
-        book.around(&app.keeper, Action::SealMasterKey, "a new master key by all seals", work).await?;
+    let text = "a new master key by all seals";
+    book.note(&app.keeper, Action::SealMasterKey, Outcome::Pending, text).await?;
+    let (id, material) = match app.keeper.change(work).await {
+        Ok(made) => made,
+        Err(error) => {
+            let text = format!("{text}: {error}");
+            book.note(&app.keeper, Action::SealMasterKey, Outcome::Failure, &text).await?;
+            return Err(error.into());
+        }
+    };
+    // It is in the document: from here on nothing may keep it from being used.
     app.manager().activate_master_key(&id, &material).await?;
+    book.note(&app.keeper, Action::SealMasterKey, Outcome::Success, &format!("{text}: {id}")).await?;
     app.keeper
         .rotation
         .set(|shown| *shown = RotationDocument { running: true, ..RotationDocument::default() });

@@ -44,7 +44,8 @@ impl Seals {
     }
 }
 
-fn passphrase(config: &Config) -> Result<PassphraseSeal, SealError> {
+/// The passphrase seal, as its section says.
+pub(super) fn passphrase(config: &Config) -> Result<PassphraseSeal, SealError> {
     let settings = &config.seal.passphrase;
     let file: Option<PathBuf> = Some(settings.file.clone()).filter(|path| !path.as_os_str().is_empty());
     let memory_kib = settings.memory_mib.saturating_mul(1024);

@@ -21,6 +21,7 @@ use clap::ValueEnum as _;
 use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 
+use super::super::change::carry_out;
 use super::super::error::ApiError;
 use super::super::{App, body};
 use crate::config::{Config, SealKind};
@@ -110,8 +111,11 @@ async fn hand_over(State(app): State<Arc<App>>) -> Result<Json<MasterKeysDocumen
 }
 
 async fn rotate(State(app): State<Arc<App>>) -> Result<Json<MasterKeysDocument>, ApiError> {
-    rotation::begin(&app).await?;
-    answer(&app.keeper).await
+    carry_out(async move {
+        rotation::begin(&app).await?;
+        answer(&app.keeper).await
+    })
+    .await
 }
 
 async fn rotate_project(
@@ -129,8 +133,12 @@ async fn destroy(
     body: Body,
 ) -> Result<Json<MasterKeysDocument>, ApiError> {
     let DestroyMasterKeyRequest { id } = read(&headers, body).await?;
-    rotation::destroy(&app, KeyId::parse(&id)?).await?;
-    answer(&app.keeper).await
+    let id = KeyId::parse(&id)?;
+    carry_out(async move {
+        rotation::destroy(&app, id).await?;
+        answer(&app.keeper).await
+    })
+    .await
 }
 
 async fn add_seal(
@@ -138,10 +146,14 @@ async fn add_seal(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<MasterKeysDocument>, ApiError> {
-    let SealChangeRequest { kind, .. } = read(&headers, body).await?;
+    let SealChangeRequest { kind, passphrase, .. } = read(&headers, body).await?;
     let kind = SealKind::from_str(&kind, false).map_err(|problem| ApiError::field("kind", problem))?;
-    app.keeper.add_seal(Book::Trail(app.manager()), kind).await?;
-    answer(&app.keeper).await
+    let passphrase = passphrase.map(|text| KeyMaterial::copy_from(text.expose()));
+    carry_out(async move {
+        app.keeper.add_seal(Book::Trail(app.manager()), kind, passphrase).await?;
+        answer(&app.keeper).await
+    })
+    .await
 }
 
 async fn remove_seal(
@@ -149,10 +161,13 @@ async fn remove_seal(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<MasterKeysDocument>, ApiError> {
-    let SealChangeRequest { kind, name } = read(&headers, body).await?;
+    let SealChangeRequest { kind, name, .. } = read(&headers, body).await?;
     let name = name.unwrap_or_else(|| kind.clone());
-    app.keeper.remove_seal(Book::Trail(app.manager()), kind, name).await?;
-    answer(&app.keeper).await
+    carry_out(async move {
+        app.keeper.remove_seal(Book::Trail(app.manager()), kind, name).await?;
+        answer(&app.keeper).await
+    })
+    .await
 }
 
 async fn set_recovery(
@@ -162,8 +177,11 @@ async fn set_recovery(
 ) -> Result<Json<MasterKeysDocument>, ApiError> {
     let RecoveryRequest { recovery } = read(&headers, body).await?;
     let recipient = recovery.map(recipient).transpose()?;
-    app.keeper.set_recovery(Book::Trail(app.manager()), recipient).await?;
-    answer(&app.keeper).await
+    carry_out(async move {
+        app.keeper.set_recovery(Book::Trail(app.manager()), recipient).await?;
+        answer(&app.keeper).await
+    })
+    .await
 }
 
 fn recipient(document: RecoveryDocument) -> Result<RecoveryRecipient, ApiError> {
@@ -189,8 +207,7 @@ async fn unseal_waiting(
 ) -> Result<Json<MasterKeysDocument>, ApiError> {
     let UnsealRequest { passphrase } = read(headers, body).await?;
     let passphrase = passphrase.map(|text| KeyMaterial::copy_from(text.expose()));
-    let is_new = startup::is_new(&waiting.config).map_err(|error| ApiError::failed(format!("{error:#}")))?;
-    waiting.keeper.unseal_now(is_new, passphrase).await?;
+    waiting.keeper.unseal_now(startup::is_new(&waiting.config), passphrase).await?;
     answer(&waiting.keeper).await
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chatelaine_api::MasterKeysDocument;
 use chatelaine_crypto::KeyMaterial;
 use chatelaine_seal::SealError;
-use chatelaine_seal::passphrase::MAX_PASSPHRASE;
+use chatelaine_seal::passphrase::{MAX_PASSPHRASE, MIN_PASSPHRASE};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -132,6 +132,13 @@ pub(super) fn confirm(yes: bool, what: &str, terminal: &mut Terminal) -> Result<
 /// A passphrase that did not exist before: twice, where a person types it.
 pub(super) fn new_passphrase(terminal: &mut Terminal) -> Result<KeyMaterial, Failure> {
     let first = terminal.ask_secret("New passphrase: ", MAX_PASSPHRASE)?;
+    if first.len() < MIN_PASSPHRASE {
+        let length = first.len();
+        return Err(Failure::new(
+            Exit::Invalid,
+            format!("the passphrase has {length} bytes, at least {MIN_PASSPHRASE} are required"),
+        ));
+    }
     if terminal.input_is_terminal {
         let second = terminal.ask_secret("Once more: ", MAX_PASSPHRASE)?;
         if !first.ct_eq(second.expose()) {

@@ -12,6 +12,7 @@ use chatelaine_api::{
     DestroyMasterKeyRequest, MasterKeyDocument, MasterKeysDocument, RotationDocument, SealChangeRequest,
     UnsealRequest,
 };
+use chatelaine_crypto::KeyMaterial;
 use chatelaine_seal::KeyId;
 use chatelaine_seal::passphrase::MAX_PASSPHRASE;
 use clap::Subcommand;
@@ -244,9 +245,11 @@ async fn unseal(config: &Config, terminal: &mut Terminal) -> Result<Exit, Failur
         let given = if status.keys.is_empty() {
             access::new_passphrase(terminal)?
         } else {
-            terminal.ask_secret("Passphrase: ", MAX_PASSPHRASE)?
+            terminal.ask_secret("Passphrase (empty: ask the other seals only): ", MAX_PASSPHRASE)?
         };
-        request.passphrase = Some(chatelaine_api::KeyString::new(given.expose().to_vec()));
+        if !given.is_empty() {
+            request.passphrase = Some(chatelaine_api::KeyString::new(given.expose().to_vec()));
+        }
     }
     let status = access::ask_server(config, "/master-key/unseal", &request).await?;
     terminal.note("the master key is open; the server begins to serve");
@@ -285,6 +288,16 @@ async fn destroy(config: &Config, id: &str, yes: bool, terminal: &mut Terminal) 
     show(&access::ask_server(config, "/master-key/destroy", &request).await?, terminal)
 }
 
+/// The passphrase of a seal that is to be added and gets it from a person.
+fn new_passphrase_for(
+    config: &Config,
+    kind: SealKind,
+    terminal: &mut Terminal,
+) -> Result<Option<KeyMaterial>, Failure> {
+    let asked = kind == SealKind::Passphrase && config.seal.passphrase.file.as_os_str().is_empty();
+    asked.then(|| access::new_passphrase(terminal)).transpose()
+}
+
 async fn change_seal(
     config: &Config,
     command: SealCommand,
@@ -293,15 +306,18 @@ async fn change_seal(
     let access = Access::open(config, terminal).await?;
     let status = match (&access, command) {
         (Access::Server, SealCommand::Add { kind }) => {
-            let request = SealChangeRequest { kind: kind.name().to_owned(), name: None };
+            let passphrase = new_passphrase_for(config, kind, terminal)?
+                .map(|given| chatelaine_api::KeyString::new(given.expose().to_vec()));
+            let request = SealChangeRequest { kind: kind.name().to_owned(), name: None, passphrase };
             access::ask_server(config, "/master-key/seal/add", &request).await?
         }
         (Access::Server, SealCommand::Remove { kind, name }) => {
-            let request = SealChangeRequest { kind, name };
+            let request = SealChangeRequest { kind, name, passphrase: None };
             access::ask_server(config, "/master-key/seal/remove", &request).await?
         }
         (Access::Here { keeper, .. }, SealCommand::Add { kind }) => {
-            keeper.add_seal(Book::Diary, kind).await.map_err(access::refused)?;
+            let passphrase = new_passphrase_for(config, kind, terminal)?;
+            keeper.add_seal(Book::Diary, kind, passphrase).await.map_err(access::refused)?;
             access.status().await?
         }
         (Access::Here { keeper, .. }, SealCommand::Remove { kind, name }) => {

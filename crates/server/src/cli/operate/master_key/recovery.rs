@@ -242,21 +242,34 @@ pub(super) async fn recover(
     if keeper.asks_for_passphrase() {
         keeper.supply(access::new_passphrase(terminal)?).map_err(seal_failed)?;
     }
+    // Where a server waits, it holds the lock itself.
+    let _lock =
+        if before.running { None } else { Some(crate::audit::lock(&config.audit_path()).map_err(failed)?) };
     let text = format!("all master keys by recovery, then sealed by {}", keeper.describe());
     keeper.diary().note(Action::RecoverMasterKey, Outcome::Pending, &text);
     let custody = keeper.recovering(key).map_err(seal_failed)?;
     let seals = keeper.seals();
     let recovered = blocking(move || {
         let mut unsealed = custody.unseal()?;
+        // One that works is enough to start with.
+        let (mut works, mut problems) = (false, Vec::new());
         for seal in seals {
-            custody.add_seal(&mut unsealed, seal.as_ref(), &master_key::now())?;
+            match custody.add_seal(&mut unsealed, seal.as_ref(), &master_key::now()) {
+                Ok(()) => works = true,
+                Err(error) => problems.push(error),
+            }
         }
-        Ok::<_, chatelaine_seal::SealError>(())
+        match problems.pop() {
+            Some(error) if !works => Err(error),
+            last => Ok::<_, chatelaine_seal::SealError>(problems.into_iter().chain(last).collect::<Vec<_>>()),
+        }
     })
     .await;
     let outcome = if recovered.is_ok() { Outcome::Success } else { Outcome::Failure };
     keeper.diary().note(Action::RecoverMasterKey, outcome, &text);
-    recovered?;
+    for problem in recovered? {
+        terminal.warn(&format!("not sealed by one of the seals: {problem}"));
+    }
     let keeper = Keeper::new(config).map_err(failed)?;
     terminal.note(&format!("the master keys are sealed by {}", keeper.describe()));
     let status = if before.running && !keeper.asks_for_passphrase() {
