@@ -123,6 +123,8 @@ def test_all_that_is_documented(fuzz):
     statuses = served(server)
     # It got beyond the first refusal: whatever can succeed has succeeded, too, but for a few that chance has left out.
     missed = [asked for asked, said in operations.items() if succeeds(said) and not succeeds(statuses.get(asked, set()))]
+    # No guess is what a TPM says; test_attestation.py has one.
+    missed = [asked for asked in missed if not asked[1].startswith('/v1/attestation/')]
     assert len(missed) <= 3, missed
 
 

@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod attestation;
 mod error;
 mod key_string;
 mod keys;
@@ -13,6 +14,10 @@ mod master_key;
 mod secrets;
 mod server;
 
+pub use attestation::{
+    AnswerRequest, BundleDocument, ChallengeDocument, EnrolRequest, HelloRequest, HostDocument,
+    HostsDocument, PendingHostDocument, WithdrawRequest,
+};
 pub use error::{ErrorBody, ErrorDocument};
 pub use key_string::KeyString;
 pub use keys::{

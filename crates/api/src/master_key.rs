@@ -61,6 +61,9 @@ pub struct MasterKeyDocument {
     pub state: String,
     /// When it was made.
     pub created: String,
+    /// By what people tell it from another one's key.
+    #[serde(default)]
+    pub fingerprint: String,
     /// What seals hold it.
     pub seals: Vec<SealedByDocument>,
 }

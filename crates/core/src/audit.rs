@@ -39,6 +39,9 @@ pub enum Action {
     RecoverMasterKey,
     DestroyMasterKey,
     ApproveBootState,
+    EnrolHost,
+    GrantMasterKey,
+    JoinCluster,
 }
 
 impl Action {
@@ -69,6 +72,9 @@ impl Action {
             Self::RecoverMasterKey => "recover/master_key",
             Self::DestroyMasterKey => "delete/master_key",
             Self::ApproveBootState => "approve",
+            Self::EnrolHost => "enable/host",
+            Self::GrantMasterKey => "allow/master_key",
+            Self::JoinCluster => "receive/master_key",
         }
     }
 
@@ -99,6 +105,9 @@ impl Action {
             Self::RecoverMasterKey,
             Self::DestroyMasterKey,
             Self::ApproveBootState,
+            Self::EnrolHost,
+            Self::GrantMasterKey,
+            Self::JoinCluster,
         ]
         .into_iter()
         .find(|action| action.cadf() == text)

@@ -6,6 +6,7 @@
 
 mod acl;
 mod attached;
+mod attestation;
 mod deletion;
 mod documents;
 mod import;

@@ -8,6 +8,8 @@
 //!
 //! Refuses: documents that the active master key does not authenticate, and keys that are not those that were sealed.
 
+#[cfg(feature = "tpm")]
+pub(crate) mod arriving;
 #[cfg(test)]
 mod tests;
 
@@ -44,7 +46,7 @@ pub struct Unsealed {
     pub failures: Vec<String>,
     /// Boot states among it that wait to be approved.
     pub pending: Vec<BootState>,
-    document: SealedKeys,
+    pub(crate) document: SealedKeys,
 }
 
 /// The key that authenticates the audit trail. It outlives master keys.
@@ -120,16 +122,21 @@ impl Custody {
     /// # Errors
     /// [`SealError::Exists`] where there is a document already; those of the seals.
     pub fn create(&self, now: &str) -> Result<Unsealed, SealError> {
+        self.refuse_existing()?;
+        for seal in &self.seals {
+            seal.prepare()?;
+        }
+        self.establish(KeyId::random()?, MasterKey::random(1)?, now)
+    }
+
+    pub(crate) fn refuse_existing(&self) -> Result<(), SealError> {
         if self.exists()? {
             return Err(SealError::Exists {
                 what: "document of sealed master keys",
                 place: self.file.describe(),
             });
         }
-        for seal in &self.seals {
-            seal.prepare()?;
-        }
-        self.establish(KeyId::random()?, MasterKey::random(1)?, now)
+        Ok(())
     }
 
     /// Begins a document with a master key that came from elsewhere: a sibling, or a cooperating service.
@@ -137,20 +144,30 @@ impl Custody {
     /// # Errors
     /// As for [`Custody::create`].
     pub fn establish(&self, cluster: KeyId, key: MasterKey, now: &str) -> Result<Unsealed, SealError> {
-        let audit_key = AuditKey { id: KeyId::random()?, material: KeyMaterial::random(256)? };
         let (sealed, pending) = self.seal_new(&cluster, &key, None, now)?;
+        self.begin(cluster, MasterKeys { active: key, retired: Vec::new() }, vec![sealed], pending)
+    }
+
+    fn begin(
+        &self,
+        cluster: KeyId,
+        keys: MasterKeys,
+        sealed: Vec<SealedKey>,
+        pending: Vec<BootState>,
+    ) -> Result<Unsealed, SealError> {
+        let audit_key = AuditKey { id: KeyId::random()?, material: KeyMaterial::random(256)? };
         let mut document = SealedKeys {
             format: FORMAT,
             generation: 1,
             cluster,
-            keys: vec![sealed],
-            audit_key: wrap_audit_key(&key, &audit_key)?,
+            keys: sealed,
+            audit_key: wrap_audit_key(&keys.active, &audit_key)?,
             recovery: None,
+            hosts: Vec::new(),
             authenticator: Vec::new(),
         };
-        self.file.create(&authenticate(&mut document, &key)?)?;
+        self.file.create(&authenticate(&mut document, &keys.active)?)?;
         let opened_by = self.seals.first().map(|seal| seal.describe()).into_iter().collect();
-        let keys = MasterKeys { active: key, retired: Vec::new() };
         Ok(Unsealed { keys, audit_key, opened_by, failures: Vec::new(), pending, document })
     }
 
@@ -407,13 +424,13 @@ impl Custody {
             epoch: key.epoch,
             state: KeyState::Active,
             created: now.to_owned(),
-            check: check_key(&key.material)?.sign(&[&identity.associated_data("check")]).to_vec(),
+            check: check_of(key, &identity)?,
             seals,
         };
         Ok((key, pending))
     }
 
-    fn write(&self, document: &mut SealedKeys, active: &MasterKey) -> Result<(), SealError> {
+    pub(crate) fn write(&self, document: &mut SealedKeys, active: &MasterKey) -> Result<(), SealError> {
         let on_disk = self.read()?.generation;
         if on_disk != document.generation {
             return Err(SealError::Refused {
@@ -424,6 +441,14 @@ impl Custody {
         }
         document.generation = document.generation.saturating_add(1);
         self.file.replace(&authenticate(document, active)?)
+    }
+}
+
+fn gives_another_key(seal: &dyn Seal) -> SealError {
+    SealError::Refused {
+        place: seal.describe(),
+        problem: "it does not give back the key that it was given".to_owned(),
+        remedy: "do not use it".to_owned(),
     }
 }
 
@@ -438,13 +463,7 @@ fn seal_one(
     let sealed = seal.seal(&key.material, identity)?;
     match seal.open(&sealed, identity) {
         Ok(opened) if opened.ct_eq(key.material.expose()) => {}
-        Ok(_) => {
-            return Err(SealError::Refused {
-                place: seal.describe(),
-                problem: "it does not give back the key that it was given".to_owned(),
-                remedy: "do not use it".to_owned(),
-            });
-        }
+        Ok(_) => return Err(gives_another_key(seal)),
         Err(SealError::NotApproved { state, .. }) => pending.push(*state),
         Err(error) => return Err(error),
     }
@@ -486,11 +505,19 @@ fn check_key(material: &KeyMaterial) -> Result<MacKey, SealError> {
     Ok(MacKey::new(&derive(material, "chatelaine master key check", &[], 32)?))
 }
 
+fn check_of(key: &MasterKey, identity: &KeyIdentity<'_>) -> Result<Vec<u8>, SealError> {
+    Ok(check_key(&key.material)?.sign(&[&identity.associated_data("check")]).to_vec())
+}
+
 /// Whether a key is the one that a check was made with.
 ///
 /// # Errors
 /// [`SealError::Crypto`].
-fn key_check(material: &KeyMaterial, identity: &KeyIdentity<'_>, check: &[u8]) -> Result<bool, SealError> {
+pub(crate) fn key_check(
+    material: &KeyMaterial,
+    identity: &KeyIdentity<'_>,
+    check: &[u8],
+) -> Result<bool, SealError> {
     Ok(check_key(material)?.verify(&[&identity.associated_data("check")], check))
 }
 

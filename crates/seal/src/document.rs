@@ -11,8 +11,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::hosts::{self, EnrolledHost};
 use crate::recovery::RecoveryRecipient;
-use crate::{KeyId, KeyIdentity, base64_bytes};
+use crate::{KeyId, KeyIdentity, SealError, base64_bytes};
 
 /// The version that is written and read.
 pub const FORMAT: u32 = 1;
@@ -42,6 +43,9 @@ pub struct SealedKeys {
     /// The recovery key that every master key is sealed for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<RecoveryRecipient>,
+    /// Hosts that may get master keys from here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<EnrolledHost>,
     /// HMAC-SHA-256 over the document with this field empty, under a key derived from the active master key.
     #[serde(with = "base64_bytes")]
     pub authenticator: Vec<u8>,
@@ -101,7 +105,50 @@ pub struct SealedAuditKey {
     pub wrapped: Vec<u8>,
 }
 
+/// Bytes of a check that a fingerprint shows: nobody finds another key for them.
+const FINGERPRINT: usize = 16;
+
+/// By what people tell an active key from another one's: the beginning of its check, in groups of four digits.
+#[must_use]
+pub fn fingerprint(check: &[u8]) -> String {
+    let groups = check.get(..FINGERPRINT).unwrap_or(check).chunks(2);
+    let groups: Vec<String> =
+        groups.map(|group| group.iter().map(|byte| format!("{byte:02x}")).collect()).collect();
+    groups.join("-")
+}
+
+/// A fingerprint as a person writes it: with or without hyphens, in capitals or not.
+///
+/// # Errors
+/// [`SealError::Invalid`] where it is none, or only a part of one.
+pub fn parse_fingerprint(text: &str) -> Result<String, SealError> {
+    let digits: String =
+        text.chars().filter(|character| *character != '-').map(|c| c.to_ascii_lowercase()).collect();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .chunks(4)
+        .filter_map(|group| {
+            std::str::from_utf8(group).ok().filter(|_| group.iter().all(u8::is_ascii_hexdigit))
+        })
+        .collect();
+    if digits.len() != 2 * FINGERPRINT || groups.len() != FINGERPRINT / 2 {
+        return Err(SealError::Invalid {
+            what: "fingerprint",
+            problem: "must have 32 hexadecimal digits; `chatelaine master-key status` of a server that has the keys \
+                      shows it"
+                .to_owned(),
+        });
+    }
+    Ok(groups.join("-"))
+}
+
 impl SealedKey {
+    /// By what people tell this key from another one's.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&self.check)
+    }
+
     /// What the key is, for those who seal it.
     #[must_use]
     pub fn identity<'a>(&'a self, cluster: &'a KeyId) -> KeyIdentity<'a> {
@@ -183,7 +230,7 @@ impl SealedKeys {
                 }
             }
         }
-        Ok(())
+        hosts::check(&self.hosts)
     }
 
     /// The active key. A document that was read has one.
@@ -226,6 +273,7 @@ mod tests {
             keys: keys.iter().map(key).collect(),
             audit_key: SealedAuditKey { id: KeyId::random().unwrap(), wrapped: vec![3; 72] },
             recovery: None,
+            hosts: Vec::new(),
             authenticator: vec![9; 32],
         }
     }
@@ -270,6 +318,18 @@ mod tests {
         assert_eq!(refusal(&twice), "seals: a kind and name occur twice for one key");
         twice.keys[0].seals[1].name = "n".repeat(129);
         assert_eq!(refusal(&twice), "seals: a kind or name has more than 128 bytes");
+    }
+
+    #[test]
+    fn fingerprints_are_read_as_people_write_them() {
+        let text = fingerprint(&(0..32).collect::<Vec<u8>>());
+        assert_eq!(text, "0001-0203-0405-0607-0809-0a0b-0c0d-0e0f");
+        assert_eq!(parse_fingerprint(&text.to_uppercase().replace('-', "")).unwrap(), text);
+        for wrong in
+            ["", "0001-0203", "0001-0203-0405-0607-0809-0a0b-0c0d-0e0g", "ä001020304050607080910111213141"]
+        {
+            assert!(parse_fingerprint(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

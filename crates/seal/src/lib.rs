@@ -3,19 +3,22 @@
 //! Master keys rest sealed in one document ([`document`]), each of them by one or more seals: a file ([`mod@file`]), a
 //! passphrase ([`passphrase`]), a PKCS#11 token (`pkcs11`), or an offline recovery key ([`recovery`]). One seal that opens
 //! is enough; that is how keys move from one seal to another, how they are rotated, and how they are recovered when every other seal is lost.
-//! [`custody`] owns the document and asks the seals.
+//! [`custody`] owns the document and asks the seals; [`hosts`] are those that may get the keys from here, `attest` is how.
 //!
 //! Invariants: no key is ever overwritten; there is exactly one active key; no error carries key bytes; a document is
 //! believed only if the active key in it authenticates it.
 //!
 //! Refuses: keys in places that others can read or change.
 
+#[cfg(feature = "tpm")]
+pub mod attest;
 pub mod boot;
 pub mod custody;
 pub mod document;
 mod error;
 pub mod file;
 mod files;
+pub mod hosts;
 mod keys;
 pub mod passphrase;
 #[cfg(feature = "pkcs11")]

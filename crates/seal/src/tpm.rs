@@ -183,6 +183,11 @@ impl TpmSeal {
         Ok(boot_state(&values, identity))
     }
 
+    /// Whether something in a file is needed beside the TPM.
+    pub(crate) fn has_file(&self) -> bool {
+        self.auth_file.is_some()
+    }
+
     fn auth_value(&self) -> Result<Option<AuthValue>, SealError> {
         let Some(file) = &self.auth_file else { return Ok(None) };
         let content = file.read()?;
@@ -237,7 +242,7 @@ impl TpmSeal {
     }
 }
 
-fn boot_state(values: &PcrValues, identity: &KeyIdentity<'_>) -> BootState {
+pub(crate) fn boot_state(values: &PcrValues, identity: &KeyIdentity<'_>) -> BootState {
     BootState {
         cluster: identity.cluster.clone(),
         epoch: identity.epoch,
@@ -248,12 +253,26 @@ fn boot_state(values: &PcrValues, identity: &KeyIdentity<'_>) -> BootState {
 }
 
 /// What is sealed: the key, and by the digest behind it, whose it is.
-fn payload(key: &KeyMaterial, identity: &KeyIdentity<'_>) -> KeyMaterial {
+pub(crate) fn payload(key: &KeyMaterial, identity: &KeyIdentity<'_>) -> KeyMaterial {
     let mut payload = KeyMaterial::zeroed(key.len().saturating_add(PART));
     let (first, second) = payload.expose_mut().split_at_mut(key.len());
     first.copy_from_slice(key.expose());
     second.copy_from_slice(&sha256(&[&identity.associated_data(KIND)]));
     payload
+}
+
+/// The key in what was sealed, if it is that key.
+pub(crate) fn opened(payload: &KeyMaterial, identity: &KeyIdentity<'_>) -> Result<KeyMaterial, &'static str> {
+    let (key, digest) = payload.expose().split_at_checked(PART).ok_or("what it opened is no master key")?;
+    if digest != sha256(&[&identity.associated_data(KIND)]) {
+        return Err("what it opened is another master key");
+    }
+    Ok(KeyMaterial::copy_from(key))
+}
+
+/// A sealed object as the document holds it.
+pub(crate) fn wrapped(blob: &SealedBlob) -> serde_json::Value {
+    serde_json::json!(Wrapped { blob: blob.to_bytes() })
 }
 
 impl Seal for TpmSeal {
@@ -292,7 +311,7 @@ impl Seal for TpmSeal {
             .tpm
             .seal(payload(key, identity).expose(), &lock, auth.as_ref())
             .map_err(|error| self.failed(error))?;
-        Ok(serde_json::json!(Wrapped { blob: blob.to_bytes() }))
+        Ok(wrapped(&blob))
     }
 
     fn open(&self, sealed: &serde_json::Value, identity: &KeyIdentity<'_>) -> Result<KeyMaterial, SealError> {
@@ -320,14 +339,6 @@ impl Seal for TpmSeal {
             .tpm
             .unseal(&blob, &approvals, auth.as_ref())
             .map_err(|error| self.not_opened(error, identity))?;
-        let opened = KeyMaterial::copy_from(&opened);
-        let (key, digest) = opened
-            .expose()
-            .split_at_checked(PART)
-            .ok_or_else(|| refused("what it opened is no master key"))?;
-        if digest != sha256(&[&identity.associated_data(KIND)]) {
-            return Err(refused("what it opened is another master key"));
-        }
-        Ok(KeyMaterial::copy_from(key))
+        self::opened(&KeyMaterial::copy_from(&opened), identity).map_err(refused)
     }
 }

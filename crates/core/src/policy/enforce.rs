@@ -44,6 +44,11 @@ const NATIVE_RULES: &[DefaultRule] = &[
     ),
     rule("key:undelete", "rule:service_caller and rule:key_owner", "Take a deletion back"),
     rule("key:revoke", "rule:service_caller and rule:key_owner", "Revoke a key"),
+    rule(
+        "attestation:join",
+        "rule:service_caller or rule:admin",
+        "Ask for the master keys on behalf of an enrolled host, which has to prove itself besides",
+    ),
     rule("operator:list_secrets", "rule:admin", "List secrets of all projects, without their payloads"),
     rule("operator:get_secret", "rule:admin", "Look at any secret, without its payload"),
     rule("operator:undelete_secret", "rule:admin", "Take back the deletion of any secret"),
@@ -65,9 +70,14 @@ pub enum RuleDefaults {
 pub fn default_rules(set: RuleDefaults) -> impl Iterator<Item = DefaultRule> {
     let legacy = set == RuleDefaults::Legacy;
     // Where older roles are used, an admin is one of a project; administrators of all have a role of their own.
-    let native = NATIVE_RULES.iter().map(move |rule| match rule.name.starts_with("operator:") && legacy {
-        true => DefaultRule { text: "rule:service_admin", ..*rule },
-        false => *rule,
+    let native = NATIVE_RULES.iter().map(move |rule| match rule.name {
+        name if legacy && name.starts_with("operator:") => {
+            DefaultRule { text: "rule:service_admin", ..*rule }
+        }
+        "attestation:join" if legacy => {
+            DefaultRule { text: "rule:service_caller or rule:service_admin", ..*rule }
+        }
+        _ => *rule,
     });
     native.chain(super::barbican::HELPERS.iter().copied()).chain(super::barbican::rules(legacy))
 }
@@ -180,6 +190,15 @@ impl Policy {
     /// # Errors
     /// [`Error::Forbidden`] with the condition that failed.
     pub fn admit(&self, caller: &Caller) -> Result<()> {
+        self.admit_from(caller)?;
+        self.require("key:access", caller, None)
+    }
+
+    /// Whether the caller comes from an allowed network and has no role that is refused whatever the rules say.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] with the condition that failed.
+    pub fn admit_from(&self, caller: &Caller) -> Result<()> {
         let networks = &self.config.networks;
         // An address that is not known is in no network.
         let inside =
@@ -197,7 +216,7 @@ impl Policy {
         if let Some(role) = self.config.refused_roles.iter().find(roles) {
             return Err(Error::Forbidden { reason: format!("role {role} is refused for keys of services") });
         }
-        self.require("key:access", caller, None)
+        Ok(())
     }
 
     /// Whether a rule lets the caller do something to a key, or without one.

@@ -174,7 +174,7 @@ impl Approvals {
             .collect())
     }
 
-    pub(super) fn read(&self) -> Result<Vec<Approval>, SealError> {
+    pub(crate) fn read(&self) -> Result<Vec<Approval>, SealError> {
         Ok(self.files()?.iter().filter_map(|file| file.signed().ok()).collect())
     }
 

@@ -6,6 +6,8 @@
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests of the TPM client, which use all of it")]
 mod machine;
 
+mod joining;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

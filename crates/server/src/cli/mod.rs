@@ -80,6 +80,8 @@ enum Command {
     Policy(policy::Arguments),
     /// Show, unseal, rotate and recover master keys, and change what seals them
     MasterKey(operate::master_key::Arguments),
+    /// Enrol hosts that may get the master keys by their TPM, and get them on such a host
+    Attest(operate::attest::Arguments),
     /// Replace the key of a project, under which its secrets are sealed
     ScopeKey(operate::scope_key::Arguments),
     /// Verify the audit trail, or acknowledge a loss in it
@@ -112,6 +114,7 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> u8 {
         }),
         Command::Serve => operate::serve(&global, terminal).await,
         Command::MasterKey(arguments) => operate::master_key::run(arguments, &global, terminal).await,
+        Command::Attest(arguments) => operate::attest::run(arguments, &global, terminal).await,
         Command::ScopeKey(arguments) => operate::scope_key::run(arguments, &global, terminal).await,
         Command::Audit(arguments) => operate::audit::run(arguments, &global, terminal).await,
         Command::Reap(_) => operate::reap::run(&global, terminal).await,

@@ -173,6 +173,9 @@ pub struct TpmSealConfig {
     pub auth_file: PathBuf,
     /// The name of this host in the document of sealed keys. Empty: the machine's name.
     pub name: String,
+    /// A folder of PEM files with certificates of makers of TPMs, each of which is trusted, for hosts that join and are
+    /// enrolled with their certificate. Empty: no maker is trusted.
+    pub makers: PathBuf,
     /// Seconds that one command of the TPM may take.
     pub timeout_seconds: u64,
 }
@@ -186,6 +189,7 @@ impl Default for TpmSealConfig {
             approvals: PathBuf::new(),
             auth_file: PathBuf::new(),
             name: String::new(),
+            makers: PathBuf::new(),
             timeout_seconds: 30,
         }
     }

@@ -3,6 +3,7 @@
 //! A Unix socket in the data folder (mode 0600), whose peers must run as the server's user or as root. It carries what
 //! only the process that holds the trail and the master key can do: a run of the reaper, an operator's word on a loss.
 
+mod attestation;
 mod master_key;
 
 use std::io;
@@ -80,6 +81,7 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/reap", post(reap))
         .route("/audit/acknowledge/{seq}", post(acknowledge))
         .merge(master_key::routes())
+        .merge(attestation::routes())
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), super::context::surround_long))
         .with_state(app)
 }

@@ -3,6 +3,7 @@
 //! Owns the only place where a request becomes a call of the manager. Invariants: every answer has a request id; every
 //! wait has a limit; an error never says more than the caller may know ([`error`]).
 
+mod attestation;
 pub(crate) mod barbican;
 pub(crate) mod body;
 mod caller;
@@ -200,6 +201,8 @@ fn routes(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/v1/operator/secrets/{secret_id}", get(operator::get_secret))
         .route("/v1/operator/secrets/{secret_id}/undelete", post(operator::undelete_secret))
         .route("/v1/operator/secrets/{secret_id}/purge", post(operator::purge_secret))
+        .route("/v1/attestation/challenge", post(attestation::challenge_host))
+        .route("/v1/attestation/release", post(attestation::release_keys))
         .route("/v1/algorithms", get(native::algorithms::list))
         .route("/v1/openapi.json", get(openapi::serve))
         .route("/healthcheck", get(health::healthcheck))

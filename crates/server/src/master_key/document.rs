@@ -61,6 +61,7 @@ fn shown(document: &SealedKeys) -> MasterKeysDocument {
         }
         .to_owned(),
         created: key.created.clone(),
+        fingerprint: key.fingerprint(),
         seals: key
             .seals
             .iter()

@@ -5,6 +5,7 @@
 //!
 //! Invariant: at most one of unseal, rotation and change of seals runs at a time.
 
+pub(crate) mod attestation;
 pub(crate) mod changes;
 pub(crate) mod diary;
 pub(crate) mod document;
@@ -48,6 +49,7 @@ pub struct Keeper {
     pending: parking_lot::Mutex<Vec<BootState>>,
     again: Notify,
     pub(crate) rotation: rotation::Progress,
+    attestation: attestation::Attestation,
 }
 
 /// Why there are no keys.
@@ -114,6 +116,7 @@ impl Keeper {
             pending: parking_lot::Mutex::default(),
             again: Notify::new(),
             rotation: rotation::Progress::default(),
+            attestation: attestation::Attestation::default(),
         })
     }
 

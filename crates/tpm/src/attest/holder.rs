@@ -5,7 +5,7 @@ use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::messages::{Answer, Challenge, DIGEST, Grant, Hello, transcript};
+use super::messages::{Answer, Challenge, DIGEST, Grant, Hello, transcript, vouch};
 use super::refusal::Refusal;
 use crate::approval::{Approval, Authority};
 use crate::codec::{Malformed, Reader, Wire, Writer};
@@ -55,6 +55,12 @@ impl Pending {
     #[must_use]
     pub fn epoch(&self) -> u32 {
         self.epoch
+    }
+
+    /// Vouches for bytes that go along with grants, to the host that answers.
+    #[must_use]
+    pub fn vouch(&self, bytes: &[u8]) -> [u8; DIGEST] {
+        vouch(&self.secret, &self.transcript, bytes)
     }
 
     /// The encoding, which is as secret as the state: to be kept encrypted, if outside of this process.

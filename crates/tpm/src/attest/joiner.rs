@@ -5,10 +5,10 @@ use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::messages::{Answer, Challenge, DIGEST, Grant, Hello, transcript};
+use super::messages::{Answer, Challenge, DIGEST, Grant, Hello, transcript, vouch};
 use super::refusal::Refusal;
 use crate::approval::Authority;
-use crate::codec::{Malformed, Wire};
+use crate::codec::{Malformed, Reader, Wire, Writer};
 use crate::error::TpmError;
 use crate::tpm::{Connection, EndorsementKind, LoadedKey, Lock, SealedBlob, Tpm};
 use crate::types::{EcdsaSignature, Name, PcrSelection, PcrValues, Quote};
@@ -50,6 +50,19 @@ impl Joiner {
         let joiner =
             Self { kind, endorsement, attestation: hello.attestation.name(), hello: hello.to_bytes() };
         Ok((joiner, hello))
+    }
+
+    /// The same host later, from what it said: for exchanges that outlive a process. The endorsement key is sought anew.
+    ///
+    /// # Errors
+    /// [`Malformed`] for anything but a hello.
+    pub fn resume(kind: EndorsementKind, hello: &[u8]) -> Result<Self, Malformed> {
+        if hello.len() > Hello::MAX_SIZE {
+            return Err(Malformed { what: Hello::WHAT, problem: "it is longer than 20000 bytes" });
+        }
+        let parsed = Hello::from_bytes(hello)?;
+        let endorsement = LoadedKey { handle: 0, public: parsed.endorsement };
+        Ok(Self { kind, endorsement, attestation: parsed.attestation.name(), hello: hello.to_vec() })
     }
 
     /// The second step: proves both keys and the boot. `channel` is as the holder has it.
@@ -139,6 +152,38 @@ impl fmt::Debug for Received {
 }
 
 impl Answered {
+    /// The encoding, which is as secret as the state.
+    #[must_use]
+    pub fn to_secret_bytes(&self) -> Zeroizing<Vec<u8>> {
+        let mut writer = Writer::secret();
+        writer.u32(self.kind.persistent()).sized(&self.secret).sized(&self.transcript);
+        writer.into_secret()
+    }
+
+    /// Reads the encoding.
+    ///
+    /// # Errors
+    /// [`Malformed`]
+    pub fn from_secret_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(bytes, "state of a joiner");
+        let handle = reader.u32()?;
+        let kind = EndorsementKind::ALL.into_iter().find(|kind| kind.persistent() == handle);
+        let kind = kind.ok_or_else(|| reader.malformed("its kind of endorsement key is unknown"))?;
+        let secret = Zeroizing::new(reader.sized(DIGEST)?.to_vec());
+        let transcript = reader.sized(DIGEST)?.to_vec();
+        reader.end()?;
+        if secret.len() != DIGEST || transcript.len() != DIGEST {
+            return Err(reader.malformed("secret or transcript is missing"));
+        }
+        Ok(Self { kind, secret, transcript })
+    }
+
+    /// Whether whoever made the challenge vouches for these bytes ([`super::Pending::vouch`]).
+    #[must_use]
+    pub fn is_vouched(&self, bytes: &[u8], proof: &[u8; DIGEST]) -> bool {
+        vouch(&self.secret, &self.transcript, bytes).ct_eq(proof).into()
+    }
+
     /// The last step: opens the grant in the TPM. `authority` is the release authority this host trusts; `is_ours` tells
     /// whether a reference (`chatelaine/<cluster id>/mk/<epoch>`) is the one that is wanted.
     ///
@@ -146,7 +191,7 @@ impl Answered {
     /// [`Refusal`], one for each check; [`Refusal::Tpm`] when the TPM refuses, for example because the boot state is not the
     /// approved one any more.
     pub fn receive(
-        self,
+        &self,
         tpm: &Tpm,
         grant: &[u8],
         authority: &Authority,

@@ -15,7 +15,7 @@ use crate::types::{EcdsaSignature, HashAlgorithm, PcrSelection, PcrValues, Publi
 const MAGIC: [u8; 4] = *b"CHJ\x01";
 const HASH: HashAlgorithm = HashAlgorithm::Sha256;
 /// Length of nonces and proofs.
-pub(super) const DIGEST: usize = 32;
+pub const DIGEST: usize = 32;
 const TRANSCRIPT: &[u8] = b"chatelaine-join-v1";
 
 fn begin(writer: &mut Writer, kind: u8) -> &mut Writer {
@@ -151,6 +151,11 @@ fn proof(secret: &[u8], label: &[u8], transcript: &[u8], body: &[u8]) -> [u8; DI
         .zip(HASH.hmac(secret, &[label, transcript, body]).iter())
         .for_each(|(to, from)| *to = *from);
     proof
+}
+
+/// The proof for what goes along with grants, of which there may be several in one exchange.
+pub(super) fn vouch(secret: &[u8], transcript: &[u8], bytes: &[u8]) -> [u8; DIGEST] {
+    proof(secret, b"vouch", transcript, bytes)
 }
 
 impl Wire for Answer {

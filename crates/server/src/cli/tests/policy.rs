@@ -79,7 +79,7 @@ async fn all_rules_are_checked_at_once() {
         .filter(|answer| answer["allowed"] == true)
         .map(|answer| answer["rule"].as_str().unwrap())
         .collect();
-    assert_eq!(allowed, ["service_caller", "key:access", "key:create", "key:list"]);
+    assert_eq!(allowed, ["service_caller", "key:access", "key:create", "key:list", "attestation:join"]);
     assert_eq!(answers[0]["explanation"]["verdict"], "passed");
 }
 

@@ -15,7 +15,7 @@ use chatelaine_core::id::SecretId;
 use super::error::BarbicanError;
 
 /// What follows `/v1/` on the native routes.
-const NATIVE: [&str; 4] = ["keys", "algorithms", "openapi.json", "operator"];
+const NATIVE: [&str; 5] = ["keys", "algorithms", "openapi.json", "operator", "attestation"];
 
 fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter(|segment| !segment.is_empty())
@@ -131,6 +131,7 @@ mod tests {
             "/v1/keys/",
             "/v1//keys/x",
             "/v1/algorithms",
+            "/v1/attestation/challenge",
             "/v1/openapi.json",
             "/healthcheck",
             "/v2/secrets",

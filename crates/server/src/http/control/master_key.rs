@@ -86,7 +86,7 @@ impl From<ChangeError> for ApiError {
     }
 }
 
-async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, ApiError> {
+pub(super) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, ApiError> {
     body::json(headers, body, MAX_BODY, PATIENCE).await
 }
 

@@ -15,7 +15,7 @@ use utoipa::OpenApi;
 
 use chatelaine_api::ErrorDocument;
 
-use super::{health, native, operator};
+use super::{attestation, health, native, operator};
 
 const ABOUT: &str = "The key manager for OpenStack: its native API, Barbican's API, version 1, and what operators need. \
     Every path with GET takes HEAD, too, but for Barbican's, which take OPTIONS instead; other methods are answered with 405 \
@@ -39,6 +39,8 @@ const ABOUT: &str = "The key manager for OpenStack: its native API, Barbican's A
         operator::get_secret,
         operator::undelete_secret,
         operator::purge_secret,
+        attestation::challenge_host,
+        attestation::release_keys,
         health::healthcheck,
         health::readyz,
         health::metrics,
@@ -49,6 +51,7 @@ const ABOUT: &str = "The key manager for OpenStack: its native API, Barbican's A
         (name = "keys", description = "The native API: keys of services"),
         (name = "algorithms", description = "The native API: what the server can do"),
         (name = "operator", description = "For operators: secrets of all projects, without their payloads"),
+        (name = "attestation", description = "For hosts that join: how they get the master keys"),
         (name = "operations", description = "For those who watch over the server"),
     ),
 )]

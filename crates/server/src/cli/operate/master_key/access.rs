@@ -20,7 +20,7 @@ use crate::master_key::{Keeper, NotUnsealed, changes::ChangeError};
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Opened master keys.
-pub(super) enum Access {
+pub(in crate::cli::operate) enum Access {
     /// The running server's.
     Server,
     /// Of this process, while no server runs.
@@ -29,7 +29,10 @@ pub(super) enum Access {
 
 impl Access {
     /// Reaches the server, or opens the keys here.
-    pub(super) async fn open(config: &Config, terminal: &mut Terminal) -> Result<Self, Failure> {
+    pub(in crate::cli::operate) async fn open(
+        config: &Config,
+        terminal: &mut Terminal,
+    ) -> Result<Self, Failure> {
         if control::connect(&config.control_path()).await?.is_some() {
             return Ok(Self::Server);
         }
@@ -86,7 +89,7 @@ pub(super) async fn ask_server(
 
 /// A seal's refusal as a failure of a command.
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-pub(super) fn seal_failed(error: SealError) -> Failure {
+pub(in crate::cli::operate) fn seal_failed(error: SealError) -> Failure {
     let exit = match error {
         SealError::Invalid { .. } => Exit::Usage,
         SealError::Unavailable { .. } | SealError::Sealed { .. } | SealError::NotApproved { .. } => {
@@ -100,7 +103,7 @@ pub(super) fn seal_failed(error: SealError) -> Failure {
 }
 
 /// The same for a change.
-pub(super) fn refused(error: ChangeError) -> Failure {
+pub(in crate::cli::operate) fn refused(error: ChangeError) -> Failure {
     match error {
         ChangeError::Seal(error) => seal_failed(error),
         ChangeError::Audit(error) => failed(error),

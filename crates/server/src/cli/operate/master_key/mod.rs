@@ -2,7 +2,7 @@
 //!
 //! Invariants: no key, passphrase or share is taken from an argument; what destroys asks first.
 
-mod access;
+pub(super) mod access;
 mod approvals;
 mod recovery;
 
@@ -173,6 +173,9 @@ fn show(status: &MasterKeysDocument, terminal: &mut Terminal) -> Result<Exit, Fa
     let mut text = format!("server    {state}\nseals     {}\n", status.seals);
     if !status.cluster.is_empty() {
         text.push_str(&format!("cluster   {}\n", status.cluster));
+    }
+    if let Some(active) = status.keys.iter().find(|key| key.state == "active") {
+        text.push_str(&format!("active    {}\n", active.fingerprint));
     }
     text.push_str(&match &status.recovery {
         None => "recovery  none: make one with `chatelaine master-key recovery create`\n".to_owned(),

@@ -1,0 +1,151 @@
+//! How a host that joins gets the master keys: two requests, whose messages prove its TPM and its boot.
+//!
+//! Owns the wire rules, and that nothing is handed out before it is written down. A token alone gives nothing here: the
+//! host must be enrolled, and what it gets opens in its TPM only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chatelaine_api::{AnswerRequest, BundleDocument, ChallengeDocument, ErrorDocument, HelloRequest};
+use chatelaine_core::policy::Caller;
+use chatelaine_seal::attest::holder::ONLINE;
+use chatelaine_seal::attest::{About, Reason, Refused};
+use chatelaine_seal::{KeyId, SealError};
+use http::{HeaderMap, StatusCode};
+use serde::Serialize;
+
+use super::App;
+use super::body;
+use super::caller::Authenticated;
+use super::change::to_the_end;
+use super::error::ApiError;
+use super::native::no_store;
+
+/// Largest body, in bytes: a hello in base64, with room for spaces.
+const MAX_BODY: usize = 64 * 1024;
+/// Largest messages, in bytes, as their formats have it.
+const MAX_HELLO: usize = 20_000;
+const MAX_ANSWER: usize = 4096;
+
+fn decoded(field: &'static str, text: &str, limit: usize) -> Result<Vec<u8>, ApiError> {
+    let bytes =
+        STANDARD.decode(text).map_err(|_| ApiError::field(field, "it must be base64 with padding"))?;
+    if bytes.is_empty() || bytes.len() > limit {
+        return Err(ApiError::field(field, format!("it must have 1 to {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+fn answer(document: impl Serialize) -> Response {
+    let mut response = Json(document).into_response();
+    no_store(&mut response);
+    response
+}
+
+/// What is wrong with this host is for its operator: on the network the log says it.
+fn broken(caller: Option<&Caller>, error: SealError) -> ApiError {
+    match error {
+        error @ SealError::Sealed { .. } => ApiError::unavailable(
+            "the key manager is sealed: its master key is not available",
+            30,
+            error.to_string(),
+        ),
+        error if caller.is_none() => error.into(),
+        error => ApiError::failed(error.to_string()),
+    }
+}
+
+async fn refused(app: &App, caller: Option<&Caller>, refused: Box<Refused>) -> ApiError {
+    let Refused { about, reason } = *refused;
+    app.manager.note_grant_refused(caller, format!("{about}: {reason}")).await;
+    tracing::info!(%about, %reason, "a host that wants to join was refused");
+    let text = reason.to_string();
+    match reason {
+        Reason::Here(error) => broken(caller, error),
+        Reason::Busy => ApiError::unavailable(text, 60, ""),
+        Reason::UnknownKey(_) => ApiError::field("key", "only `server` is handed out here"),
+        Reason::Exchange(_) if about == About::default() => ApiError::new(StatusCode::BAD_REQUEST, text),
+        _ => ApiError::new(StatusCode::FORBIDDEN, text),
+    }
+}
+
+/// Challenges a host; without a caller for the operator at the control socket.
+pub(super) async fn challenge(
+    app: &App,
+    caller: Option<&Caller>,
+    request: HelloRequest,
+    patience: Duration,
+) -> Result<ChallengeDocument, ApiError> {
+    let hello = decoded("hello", &request.hello, MAX_HELLO)?;
+    let made = app.keeper.challenge(request.key, hello, patience).await;
+    match made.map_err(|error| broken(caller, error))? {
+        Ok(made) => {
+            tracing::info!(about = %made.about, "a host that wants to join was challenged");
+            Ok(ChallengeDocument { id: made.id, challenge: STANDARD.encode(made.challenge) })
+        }
+        Err(refusal) => Err(refused(app, caller, refusal).await),
+    }
+}
+
+/// Checks an answer and hands out the keys.
+pub(super) async fn release(
+    app: &App,
+    caller: Option<&Caller>,
+    request: AnswerRequest,
+) -> Result<BundleDocument, ApiError> {
+    let message = decoded("answer", &request.answer, MAX_ANSWER)?;
+    let id =
+        KeyId::parse(&request.id).map_err(|_| ApiError::field("id", "it must be the id of a challenge"))?;
+    let granted = app.keeper.grant(id.to_string(), message).await;
+    match granted.map_err(|error| broken(caller, error))? {
+        Ok(granted) => {
+            let epochs: Vec<_> = granted.epochs.iter().map(ToString::to_string).collect();
+            let text = format!("{}, epochs {}", granted.about, epochs.join(", "));
+            app.manager.note_grant(caller, text.clone()).await?;
+            tracing::info!("the master keys were granted to {text}");
+            Ok(BundleDocument { bundle: STANDARD.encode(granted.bundle) })
+        }
+        Err(refusal) => Err(refused(app, caller, refusal).await),
+    }
+}
+
+/// The first step of a host that joins: it says who it is, and is challenged.
+#[utoipa::path(post, path = "/v1/attestation/challenge", tag = "attestation", request_body = HelloRequest,
+    responses((status = 200, body = ChallengeDocument), (status = 400, body = ErrorDocument),
+        (status = 403, body = ErrorDocument, description = "The rules do not allow it, or the host is not enrolled for it; the message says why")))]
+pub(crate) async fn challenge_host(
+    State(app): State<Arc<App>>,
+    authenticated: Authenticated,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let Authenticated { caller, slot } = authenticated;
+    app.manager.authorize_join(&caller).await?;
+    let request = body::json(&headers, body, MAX_BODY, app.options.client_timeout).await?;
+    to_the_end(slot, async move { Ok(answer(challenge(&app, Some(&caller), request, ONLINE).await?)) }).await
+}
+
+/// The last step: the host proves its TPM and its boot, and gets the master keys, sealed for both.
+#[utoipa::path(post, path = "/v1/attestation/release", tag = "attestation", request_body = AnswerRequest,
+    responses((status = 200, body = BundleDocument), (status = 400, body = ErrorDocument),
+        (status = 403, body = ErrorDocument, description = "The rules do not allow it, the proof is wrong, or nobody approved the boot; the message says why")))]
+pub(crate) async fn release_keys(
+    State(app): State<Arc<App>>,
+    authenticated: Authenticated,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let Authenticated { caller, slot } = authenticated;
+    app.manager.authorize_join(&caller).await?;
+    let request = body::json(&headers, body, MAX_BODY, app.options.client_timeout).await?;
+    to_the_end(slot, async move { Ok(answer(release(&app, Some(&caller), request).await?)) }).await
+}
+
+#[cfg(test)]
+mod tests;
