@@ -65,12 +65,10 @@ pub fn make_folders(folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The machine's name, at most 120 bytes of it; never empty.
-pub fn host_name() -> String {
+/// The machine's name, where it has one.
+pub fn host_name() -> Option<String> {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let mut name = if name.is_empty() { "host".to_owned() } else { name };
-    name.truncate(name.floor_char_boundary(120));
-    name
+    Some(name).filter(|name| !name.is_empty())
 }
 
 /// Makes one folder (mode 0700) that must not be there yet.

@@ -203,8 +203,7 @@ pub fn trail(config: &Config, keyring: &Keyring) -> Result<(FileTrail, Recovery)
 
 /// The name of this machine in audit events.
 fn observer() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    if name.is_empty() { "chatelaine".to_owned() } else { name.chars().take(255).collect() }
+    platform::host_name().map_or_else(|| "chatelaine".to_owned(), |name| name.chars().take(255).collect())
 }
 
 /// Opens everything, with the keys that the keeper has opened.

@@ -12,6 +12,7 @@ use chatelaine_tpm::{Approval, Authority, ReleaseAuthority};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::invalid;
 use crate::boot::BootState;
 use crate::files::PrivateFile;
 use crate::{SealError, base64_bytes};
@@ -35,10 +36,6 @@ pub struct ApprovalFile {
     /// The signed approval.
     #[serde(with = "base64_bytes")]
     pub approval: Vec<u8>,
-}
-
-fn invalid(what: &'static str, problem: impl Into<String>) -> SealError {
-    SealError::Invalid { what, problem: problem.into() }
 }
 
 impl ApprovalFile {

@@ -58,7 +58,13 @@ pub(super) fn passphrase(config: &Config) -> Result<PassphraseSeal, SealError> {
 /// Settings that no seal can be made of.
 pub(crate) fn tpm(config: &Config) -> Result<TpmSeal, SealError> {
     let settings = &config.seal.tpm;
-    let name = if settings.name.is_empty() { platform::host_name() } else { settings.name.clone() };
+    let name = if settings.name.is_empty() {
+        let mut name = platform::host_name().unwrap_or_else(|| "host".to_owned());
+        name.truncate(name.floor_char_boundary(120));
+        name
+    } else {
+        settings.name.clone()
+    };
     TpmSeal::new(&TpmSettings {
         device: settings.device.clone(),
         registers: settings.registers.clone(),

@@ -7,9 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use zeroize::Zeroizing;
 
+use super::failed;
 use crate::cli::{Exit, Failure};
 
 /// Longest answer, in bytes.
@@ -31,6 +34,21 @@ pub(super) async fn connect(path: &Path) -> Result<Option<UnixStream>, Failure> 
             Err(Failure::new(Exit::Unavailable, format!("{}: the server does not answer", path.display())))
         }
     }
+}
+
+/// Asks the server whose control socket this is, which must run. The request is wiped.
+pub(super) async fn ask<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    request: &impl Serialize,
+    patience: Duration,
+) -> Result<T, Failure> {
+    let stream = connect(socket).await?.ok_or_else(|| {
+        Failure::new(Exit::Unavailable, "no server runs here").advise("start it first: only it can do this")
+    })?;
+    let body = Zeroizing::new(serde_json::to_vec(request).map_err(failed)?);
+    let answer = send(stream, path, body, patience).await?;
+    serde_json::from_slice(&answer).map_err(failed)
 }
 
 /// Sends one POST without a body and returns the answer's JSON.

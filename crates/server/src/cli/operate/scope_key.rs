@@ -6,7 +6,7 @@ use chatelaine_api::RotatedScopeKey;
 use clap::Subcommand;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{control, failed, load};
+use super::{control, load};
 use crate::cli::{Exit, Failure, Format, Global, Terminal};
 
 const ROTATE_HELP: &str = "\
@@ -46,12 +46,8 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let Command::Rotate { project } = arguments.command;
     let config = load(global, terminal)?;
-    let stream = control::connect(&config.control_path()).await?.ok_or_else(|| {
-        Failure::new(Exit::Unavailable, "no server runs here").advise("start it first: only it can do this")
-    })?;
     let path = format!("/scope-key/rotate/{}", utf8_percent_encode(&project, NON_ALPHANUMERIC));
-    let answer = control::post(stream, &path, PATIENCE).await?;
-    let rotated: RotatedScopeKey = serde_json::from_slice(&answer).map_err(failed)?;
+    let rotated: RotatedScopeKey = control::ask(&config.control_path(), &path, &(), PATIENCE).await?;
     match terminal.format {
         Format::Json => terminal.json(&rotated)?,
         Format::Table => {

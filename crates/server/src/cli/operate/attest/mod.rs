@@ -16,7 +16,6 @@ use chatelaine_seal::attest::Endorsement;
 use clap::Subcommand;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use zeroize::Zeroizing;
 
 use super::{control, failed, load};
 use crate::cli::{Exit, Failure, Global, Terminal};
@@ -116,12 +115,7 @@ async fn ask<T: DeserializeOwned>(
     path: &str,
     request: &impl Serialize,
 ) -> Result<T, Failure> {
-    let stream = control::connect(&config.control_path()).await?.ok_or_else(|| {
-        Failure::new(Exit::Unavailable, "no server runs here").advise("start it first: only it can do this")
-    })?;
-    let body = Zeroizing::new(serde_json::to_vec(request).map_err(failed)?);
-    let answer = control::send(stream, path, body, PATIENCE).await?;
-    serde_json::from_slice(&answer).map_err(failed)
+    control::ask(&config.control_path(), path, request, PATIENCE).await
 }
 
 /// Reads a message that somebody carried here.

@@ -8,7 +8,6 @@ use chatelaine_crypto::KeyMaterial;
 use chatelaine_seal::SealError;
 use chatelaine_seal::passphrase::{MAX_PASSPHRASE, MIN_PASSPHRASE};
 use serde::Serialize;
-use zeroize::Zeroizing;
 
 use crate::audit;
 use crate::cli::operate::{control, failed};
@@ -79,12 +78,7 @@ pub(super) async fn ask_server(
     path: &str,
     request: &impl Serialize,
 ) -> Result<MasterKeysDocument, Failure> {
-    let stream = control::connect(&config.control_path()).await?.ok_or_else(|| {
-        Failure::new(Exit::Unavailable, "no server runs here").advise("start it first: only it can do this")
-    })?;
-    let body = Zeroizing::new(serde_json::to_vec(request).map_err(failed)?);
-    let answer = control::send(stream, path, body, PATIENCE).await?;
-    serde_json::from_slice(&answer).map_err(failed)
+    control::ask(&config.control_path(), path, request, PATIENCE).await
 }
 
 /// A seal's refusal as a failure of a command.
