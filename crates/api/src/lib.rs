@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod agent;
 mod attestation;
 mod error;
 mod key_string;
@@ -14,6 +15,10 @@ mod master_key;
 mod secrets;
 mod server;
 
+pub use agent::{
+    AgentCreateRequest, AgentKey, AgentKeyDocument, AgentKeyPage, AgentPairDocument, AgentPairRequest,
+    AgentRotationDocument, AgentScopeKeyRequest, AgentStatusDocument, Lock,
+};
 pub use attestation::{
     AnswerRequest, BundleDocument, ChallengeDocument, EnrolRequest, HelloRequest, HostDocument,
     HostsDocument, PendingHostDocument, WithdrawRequest,
