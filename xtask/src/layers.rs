@@ -18,9 +18,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("chatelaine-seal", &["chatelaine-crypto", "chatelaine-tpm"]),
     ("chatelaine-api", &[]),
     ("chatelaine-client", &["chatelaine-api"]),
+    ("chatelaine-agent", &["chatelaine-api", "chatelaine-client", "chatelaine-crypto"]),
     (
         "chatelaine-server",
         &[
+            "chatelaine-agent",
             "chatelaine-api",
             "chatelaine-client",
             "chatelaine-core",

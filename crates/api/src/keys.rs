@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::KeyString;
 
 /// Whose key it is: that of one volume, object or image, or one with which a user's, project's or domain's are locked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Scope {
@@ -71,6 +71,10 @@ pub struct NewKeyRequest {
     /// The key's scope.
     #[serde(default)]
     pub scope: Scope,
+    /// The user, project or domain whose key it is, where the scope is not `entity`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 64)]
+    pub scope_id: Option<String>,
     /// The service's master key that the key string is wrapped under, by name; taken from the key string where that
     /// is an envelope.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -17,6 +17,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 pub use error::ClientError;
@@ -34,6 +35,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const CONNECT_PAUSE: Duration = Duration::from_millis(200);
 
 const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
+const X_SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-service-token");
 
 /// How a session proves who is asking.
 #[derive(Debug)]
@@ -53,12 +55,20 @@ pub struct Request {
     query: Vec<(String, String)>,
     headers: HeaderMap,
     json: Option<Bytes>,
+    on_behalf: Option<HeaderValue>,
 }
 
 impl Request {
     /// A request for an absolute path below the endpoint; ids in it go through [`encode_segment`] first.
     pub fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), query: Vec::new(), headers: HeaderMap::new(), json: None }
+        Self {
+            method,
+            path: path.into(),
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+            json: None,
+            on_behalf: None,
+        }
     }
 
     /// Adds a query parameter; it is encoded as needed.
@@ -74,6 +84,12 @@ impl Request {
         let name = HeaderName::try_from(name).map_err(|_| refused())?;
         let value = HeaderValue::from_str(value).map_err(|_| refused())?;
         self.headers.insert(name, value);
+        Ok(self)
+    }
+
+    /// Sends another's token as that of the request, and the session's own as the service's that vouches for it.
+    pub fn on_behalf_of(mut self, token: &SecretText) -> Result<Self, ClientError> {
+        self.on_behalf = Some(token.header_value().ok_or(ClientError::UnusableToken)?);
         Ok(self)
     }
 
@@ -125,6 +141,8 @@ pub struct Response {
     pub headers: HeaderMap,
     /// The body, wiped when dropped.
     pub body: Zeroizing<Vec<u8>>,
+    /// When the session's own token ends that the request was made with; `None` where it has no end that is known.
+    pub authorized_until: Option<Instant>,
 }
 
 impl Response {
@@ -205,15 +223,17 @@ impl Session {
         let mut outgoing = Outgoing::new(request.method, self.url(&request.path, &request.query)?);
         outgoing.headers = request.headers;
         outgoing.json = request.json;
+        let on_behalf = request.on_behalf.as_ref();
         let ticket = self.ticket(None).await?;
-        let answer = self.exchange(&outgoing, &ticket).await?;
-        match (answer.status, ticket) {
-            // A 401 was not acted upon, so any method may be sent again; but only once.
-            (401, Ticket::Issued(refused, _)) => {
-                let ticket = self.ticket(Some(&refused)).await?;
-                outcome(self.exchange(&outgoing, &ticket).await?)
+        let answer = self.exchange(&outgoing, &ticket, on_behalf).await?;
+        match (answer.status, &ticket) {
+            // A 401 was not acted upon, so any method may be sent again; but only once. Not where it was said of another's
+            // token, or everybody could have us renew ours.
+            (401, Ticket::Issued(refused, _)) if on_behalf.is_none() => {
+                let ticket = self.ticket(Some(refused)).await?;
+                outcome(self.exchange(&outgoing, &ticket, None).await?, &ticket)
             }
-            _ => outcome(answer),
+            _ => outcome(answer, &ticket),
         }
     }
 
@@ -235,13 +255,20 @@ impl Session {
     }
 
     /// One logical exchange, repeated where that is safe.
-    async fn exchange(&self, outgoing: &Outgoing, ticket: &Ticket) -> Result<Answer, TransportError> {
+    async fn exchange(
+        &self,
+        outgoing: &Outgoing,
+        ticket: &Ticket,
+        on_behalf: Option<&HeaderValue>,
+    ) -> Result<Answer, TransportError> {
         let mut attempt = 0;
         loop {
             let mut sent = outgoing.clone();
             if let Ticket::Fixed(token) | Ticket::Issued(_, token) = ticket {
-                sent.headers.insert(X_AUTH_TOKEN, token.clone());
+                let header = if on_behalf.is_some() { X_SERVICE_TOKEN } else { X_AUTH_TOKEN };
+                sent.headers.insert(header, token.clone());
             }
+            sent.headers.extend(on_behalf.map(|token| (X_AUTH_TOKEN, token.clone())));
             let result = self.transport.send(sent).await;
             let pause = match &result {
                 _ if attempt >= RETRIES => None,
@@ -287,11 +314,15 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
-fn outcome(answer: Answer) -> Result<Response, ClientError> {
+fn outcome(answer: Answer, ticket: &Ticket) -> Result<Response, ClientError> {
+    let authorized_until = match ticket {
+        Ticket::Issued(token, _) => Some(token.ends_at),
+        Ticket::None | Ticket::Fixed(_) => None,
+    };
     match answer.status {
         301 | 302 | 303 | 307 | 308 => Err(ClientError::Redirected { status: answer.status }),
         400.. => Err(error::api_error(&answer, retry_after(&answer.headers))),
-        status => Ok(Response { status, headers: answer.headers, body: answer.body }),
+        status => Ok(Response { status, headers: answer.headers, body: answer.body, authorized_until }),
     }
 }
 

@@ -14,6 +14,7 @@ pub mod fuzzing;
 mod own_token;
 pub mod rules;
 pub mod token;
+pub mod trusts;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub use credentials::{
 pub use error::{AuthenticateError, Unavailable, ValidateError};
 pub use rules::AccessRule;
 pub use token::{ApplicationCredential, Token, TokenScope, Trust, ValidatedToken};
+pub use trusts::DelegatedTrust;
 
 use crate::secret::{SecretText, sensitive_header};
 use crate::transport::{self, Answer, Outgoing, SetupError, Transport, TransportError, TransportOptions};
@@ -121,9 +123,32 @@ impl Keystone {
 
     /// Asks Keystone for a new token, past any kept one.
     pub async fn authenticate(&self) -> Result<Token, AuthenticateError> {
-        let body = self
-            .credentials
-            .request_body(&self.scope)
+        self.authenticate_with(&self.credentials, &self.scope).await
+    }
+
+    /// A token for what a trust delegates to us, which ends with our own token. Asked for with that token, so that any kind of
+    /// credentials will do that Keystone lets have trusts.
+    pub async fn token_of_trust(&self, trust_id: &str) -> Result<Token, AuthenticateError> {
+        let own = self.token().await?;
+        let earlier = Credentials::Token(SecretText::new(own.value.expose()));
+        let mut token = self.authenticate_with(&earlier, &Scope::Trust(trust_id.to_owned())).await?;
+        token.ends_at = token.ends_at.min(own.ends_at);
+        Ok(token)
+    }
+
+    /// The trusts by which others delegate to us.
+    pub async fn trusts(&self) -> Result<Vec<DelegatedTrust>, AuthenticateError> {
+        trusts::of_trustee(self).await
+    }
+
+    async fn authenticate_with(
+        &self,
+        credentials: &Credentials,
+        scope: &Scope,
+    ) -> Result<Token, AuthenticateError> {
+        let who = || credentials.describe();
+        let body = credentials
+            .request_body(scope)
             .ok_or_else(|| Unavailable::Malformed("the request could not be written".into()))?;
         let mut request = Outgoing::new(Method::POST, transport::join(&self.base, "/auth/tokens"));
         request.json = Some(body);
@@ -131,10 +156,10 @@ impl Keystone {
         match answer.status {
             201 => {}
             401 if answer.headers.contains_key("openstack-auth-receipt") => {
-                return Err(AuthenticateError::MoreMethods { who: self.describe() });
+                return Err(AuthenticateError::MoreMethods { who: who() });
             }
-            401 => return Err(AuthenticateError::Refused { who: self.describe() }),
-            403 => return Err(AuthenticateError::NotAllowed { who: self.describe() }),
+            401 => return Err(AuthenticateError::Refused { who: who() }),
+            403 => return Err(AuthenticateError::NotAllowed { who: who() }),
             400 => return Err(AuthenticateError::BadRequest),
             404 => return Err(AuthenticateError::NotKeystone),
             status => return Err(Unavailable::Status(status).into()),
@@ -147,8 +172,8 @@ impl Keystone {
             .filter(|value| value.header_value().is_some())
             .ok_or_else(|| Unavailable::Malformed("there is no X-Subject-Token header".into()))?;
         let (details, catalog) = token::parse(&answer.body).map_err(Unavailable::Malformed)?;
-        tracing::debug!(expires_at = %details.expires_at, "Keystone issued a token for {}", self.describe());
-        Ok(Token { value, details, catalog })
+        tracing::debug!(expires_at = %details.expires_at, "Keystone issued a token for {}", who());
+        Ok(Token::issued(value, details, catalog))
     }
 
     /// Asks Keystone about a caller's token; `allow_expired` is for callers that also proved a valid service token.

@@ -110,11 +110,8 @@ impl OwnToken {
     }
 
     fn hold(&self, token: Token) -> Arc<Token> {
-        let lifetime = token.details.expires_at.duration_since(token.details.issued_at);
-        let lifetime = Duration::try_from(lifetime).unwrap_or(Duration::ZERO);
-        let now = Instant::now();
-        let ends_at = now.checked_add(lifetime).unwrap_or(now);
-        let renew_at = ends_at.checked_sub((lifetime / 10).min(LONGEST_MARGIN)).unwrap_or(now);
+        let ends_at = token.ends_at;
+        let renew_at = ends_at.checked_sub((token.remaining() / 10).min(LONGEST_MARGIN)).unwrap_or(ends_at);
         let token = Arc::new(token);
         *self.held.write().unwrap_or_else(PoisonError::into_inner) =
             Some(Held { token: Arc::clone(&token), renew_at, ends_at });

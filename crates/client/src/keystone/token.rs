@@ -4,9 +4,11 @@
 //! a refusal names the field and never a value. Refuses tokens with two scopes at once.
 
 use std::fmt;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::catalog::Catalog;
 use super::rules::AccessRule;
@@ -131,6 +133,23 @@ pub struct Token {
     pub details: ValidatedToken,
     /// The services it knows.
     pub catalog: Catalog,
+    /// When it ends, by this machine's monotonic clock and the lifetime that Keystone states: clocks that differ do no harm.
+    pub ends_at: Instant,
+}
+
+impl Token {
+    /// A token that was issued just now.
+    pub(crate) fn issued(value: SecretText, details: ValidatedToken, catalog: Catalog) -> Self {
+        let lifetime = Duration::try_from(details.expires_at.duration_since(details.issued_at));
+        let now = Instant::now();
+        let ends_at = now.checked_add(lifetime.unwrap_or(Duration::ZERO)).unwrap_or(now);
+        Self { value, details, catalog, ends_at }
+    }
+
+    /// How long it is good from now on.
+    pub fn remaining(&self) -> Duration {
+        self.ends_at.saturating_duration_since(Instant::now())
+    }
 }
 
 impl fmt::Debug for Token {
