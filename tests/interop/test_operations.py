@@ -17,7 +17,7 @@ from support.native import REQUEST_ID, Keys, expect, new_id, random_key, refused
 from support.servers import wait_until
 from support.standalone import SOCKET_SECONDS, Standalone
 
-UNIT = WORKSPACE / 'docs/install/chatelaine.service'
+UNITS = [WORKSPACE / 'docs/install' / name for name in ('chatelaine.service', 'agent@.service')]
 #: Where systemd-analyze sees no danger any more begins at 2.0 of 10.
 MOST_EXPOSURE = 2.0
 #: Twice and more what the server takes to see that a file has changed.
@@ -398,13 +398,14 @@ def test_systemd_is_told(standalone, tmp_path):
         manager.close()
 
 
-def test_the_unit_is_good_and_tight(tmp_path):
+@pytest.mark.parametrize('installed_unit', UNITS, ids=lambda unit: unit.name)
+def test_the_units_are_good_and_tight(tmp_path, installed_unit):
     """With the binary of these tests in the place where the guide installs it."""
-    text = UNIT.read_text()
+    text = installed_unit.read_text()
     installed = '/usr/local/bin/chatelaine'
     assert text.count(f'ExecStart={installed} ') == 1
     assert installed in (WORKSPACE / 'docs/install/README.md').read_text()
-    unit = tmp_path / 'chatelaine.service'
+    unit = tmp_path / installed_unit.name
     unit.write_text(text.replace(installed, str(binary())))
     environment = {'PATH': os.environ['PATH'], 'LANG': 'C.UTF-8', 'SYSTEMD_COLORS': '0'}
 
@@ -416,7 +417,7 @@ def test_the_unit_is_good_and_tight(tmp_path):
 
     assert analyze('verify', '--man=no') == ''
     told = analyze('security', '--offline=true', f'--threshold={int(MOST_EXPOSURE * 10)}')
-    assert float(re.search(r'Overall exposure level for chatelaine.service: ([\d.]+)', told)[1]) < MOST_EXPOSURE
+    assert float(re.search(r'Overall exposure level for [^:]+: ([\d.]+)', told)[1]) < MOST_EXPOSURE
     # That the analysis would see it: a setting that does not exist, and a unit without its protection.
     unit.write_text(unit.read_text().replace('NoNewPrivileges=yes', 'NoNewPrivilege=yes'))
     with pytest.raises(AssertionError, match='NoNewPrivilege'):

@@ -171,7 +171,10 @@ impl Agent {
             OpenedKey { document: described(document, Some(&envelope)), key }
         } else {
             // The service put it unwrapped, by other means than this agent.
-            OpenedKey { document: described(document, None), key: KeyMaterial::copy_from(key_string.expose()) }
+            OpenedKey {
+                document: described(document, None),
+                key: KeyMaterial::copy_from(key_string.expose()),
+            }
         };
         Ok(Bounded { value: opened, until })
     }
@@ -247,16 +250,21 @@ impl Agent {
         request: AgentPairRequest,
         peer: Peer,
     ) -> Result<AgentPairDocument, AgentError> {
-        let algorithm = Algorithm::find(&request.algorithm).map_err(|error| AgentError::of_request(&error))?;
+        let algorithm =
+            Algorithm::find(&request.algorithm).map_err(|error| AgentError::of_request(&error))?;
         if algorithm.kind != Kind::KeyPair {
-            return Err(AgentError::invalid("algorithm", format!("{} has no pairs of keys: use rsa, ec, ed25519 or x25519", algorithm.name)));
+            return Err(AgentError::invalid(
+                "algorithm",
+                format!("{} has no pairs of keys: use rsa, ec, ed25519 or x25519", algorithm.name),
+            ));
         }
         let bits = request.bit_length.unwrap_or(algorithm.default_bits);
         let made = blocking(move || {
             chatelaine_crypto::generate(algorithm, bits).map_err(|error| AgentError::of_request(&error))
         })
         .await?;
-        let public = made.public.ok_or_else(|| AgentError::Internal("a pair without its public half".to_owned()))?;
+        let public =
+            made.public.ok_or_else(|| AgentError::Internal("a pair without its public half".to_owned()))?;
         let half = |which: &str, other: &str, id: &str, key: &[u8]| {
             let mut attributes = request.attributes.clone();
             attributes.insert(PAIR_ATTRIBUTE.to_owned(), format!("{which}-of:{other}"));
@@ -272,7 +280,8 @@ impl Agent {
             }
         };
         let (private_id, public_id) = (Uuid::new_v4().to_string(), Uuid::new_v4().to_string());
-        let again = || Peer { token: peer.token.as_ref().map(|token| SecretText::new(token.expose())), whose: None };
+        let again =
+            || Peer { token: peer.token.as_ref().map(|token| SecretText::new(token.expose())), whose: None };
         let private = half("private", &public_id, &private_id, made.secret.expose());
         let private = self.create(private, again()).await?;
         match self.create(half("public", &private_id, &public_id, &public), again()).await {
@@ -365,7 +374,9 @@ impl Agent {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, AgentError> + Send + 'static,
 ) -> Result<T, AgentError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(AgentError::Internal(error.to_string())))
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(AgentError::Internal(error.to_string())))
 }
 
 /// The id a new key gets.
@@ -405,9 +416,7 @@ fn spec(request: &AgentCreateRequest) -> Result<KeySpec, AgentError> {
 fn whose(request: &AgentCreateRequest) -> Result<Option<Whose>, AgentError> {
     match (request.lock, request.scope, &request.scope_id) {
         (Lock::Single, None, None) => Ok(None),
-        (Lock::Single, _, _) => {
-            Err(AgentError::invalid("lock", "with a scope it must be dual or compound"))
-        }
+        (Lock::Single, _, _) => Err(AgentError::invalid("lock", "with a scope it must be dual or compound")),
         (_, Some(scope @ (Scope::User | Scope::Project | Scope::Domain)), Some(id)) => {
             Ok(Some(Whose { scope, id: id.clone() }))
         }
@@ -415,7 +424,9 @@ fn whose(request: &AgentCreateRequest) -> Result<Option<Whose>, AgentError> {
             Err(AgentError::invalid("scope", "it must be user, project or domain"))
         }
         (_, None, _) => Err(AgentError::invalid("scope", "the lock needs it: user, project or domain")),
-        (_, _, None) => Err(AgentError::invalid("scope_id", "the lock needs it: the id of that user, project or domain")),
+        (_, _, None) => {
+            Err(AgentError::invalid("scope_id", "the lock needs it: the id of that user, project or domain"))
+        }
     }
 }
 

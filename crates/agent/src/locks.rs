@@ -80,11 +80,7 @@ pub fn open(
 ///
 /// # Errors
 /// As [`open`].
-pub fn rewrap(
-    keyring: &Keyring,
-    key_id: &str,
-    envelope: &Envelope,
-) -> Result<Option<Envelope>, AgentError> {
+pub fn rewrap(keyring: &Keyring, key_id: &str, envelope: &Envelope) -> Result<Option<Envelope>, AgentError> {
     let new = keyring.active()?;
     if envelope.master_key_id() == new.id() {
         return Ok(None);
@@ -113,11 +109,16 @@ mod tests {
         let keyring = keyring("m-1");
         let spec = KeySpec::new("aes", 256).unwrap();
         let (customer, other) = (scope("s-1"), scope("s-2"));
-        for (lock, key) in [(Lock::Single, None), (Lock::Dual, Some(&customer)), (Lock::Compound, Some(&customer))] {
+        for (lock, key) in
+            [(Lock::Single, None), (Lock::Dual, Some(&customer)), (Lock::Compound, Some(&customer))]
+        {
             let (envelope, made) = seal(&keyring, "k", spec, None, lock, key).unwrap();
             assert_eq!(lock_of(&envelope), lock);
             assert!(open(&keyring, "k", &envelope, key).unwrap().ct_eq(made.expose()));
-            assert!(matches!(open(&keyring, "other", &envelope, key), Err(AgentError::Corrupt(_))) || lock == Lock::Single);
+            assert!(
+                matches!(open(&keyring, "other", &envelope, key), Err(AgentError::Corrupt(_)))
+                    || lock == Lock::Single
+            );
             assert!(open(&keyring, "other", &envelope, key).is_err());
             if lock != Lock::Single {
                 assert!(matches!(open(&keyring, "k", &envelope, None), Err(AgentError::NotHere(_))));

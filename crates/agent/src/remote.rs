@@ -151,7 +151,8 @@ impl Remote {
     /// # Errors
     /// [`AgentError::Changed`] when somebody was faster.
     pub async fn replace(&self, id: &str, version: u64, envelope: Vec<u8>) -> Result<(), AgentError> {
-        let update = UpdateKeyRequest { key_string: Some(KeyString::new(envelope)), ..UpdateKeyRequest::default() };
+        let update =
+            UpdateKeyRequest { key_string: Some(KeyString::new(envelope)), ..UpdateKeyRequest::default() };
         let request = Request::new(HttpMethod::PATCH, path(id))
             .header("if-match", &format!("\"{version}\""))
             .and_then(|request| request.json(&update));

@@ -65,7 +65,8 @@ impl Agent {
             return Err(AgentError::Conflict("a rotation runs already".to_owned()));
         };
         let (active, retired) = self.keyring.own_ids().ok_or(AgentError::Sealed)?;
-        let begun = AgentRotationDocument { running: true, master_key: active, ..AgentRotationDocument::default() };
+        let begun =
+            AgentRotationDocument { running: true, master_key: active, ..AgentRotationDocument::default() };
         *self.rotation.shown.lock() = Some(begun);
         let mut outcome = Ok(());
         for master_key in retired {
@@ -112,7 +113,9 @@ impl Agent {
             let released = match self.remote.get_inactive(&key.id).await {
                 Ok(released) => released,
                 Err(AgentError::NotFound(_)) => return Ok(Step::PassedOver),
-                Err(error @ (AgentError::Conflict(_) | AgentError::Internal(_))) => return Ok(Step::Failed(error)),
+                Err(error @ (AgentError::Conflict(_) | AgentError::Internal(_))) => {
+                    return Ok(Step::Failed(error));
+                }
                 Err(error) => return Err(error),
             };
             let Ok(envelope) = Envelope::parse(released.key_string.expose()) else {
@@ -129,7 +132,9 @@ impl Agent {
                 Ok(()) => return Ok(Step::Done),
                 Err(AgentError::Changed) => {}
                 Err(AgentError::NotFound(_)) => return Ok(Step::PassedOver),
-                Err(error @ (AgentError::Conflict(_) | AgentError::Invalid { .. } | AgentError::Internal(_))) => {
+                Err(
+                    error @ (AgentError::Conflict(_) | AgentError::Invalid { .. } | AgentError::Internal(_)),
+                ) => {
                     return Ok(Step::Failed(error));
                 }
                 Err(error) => return Err(error),

@@ -163,7 +163,8 @@ impl ScopeKeys {
         if let Some((trust, token)) = trust {
             until = until.min(token.ends_at);
             if let Some(end) = trust.expires_at {
-                let left = Duration::try_from(end.duration_since(jiff::Timestamp::now())).unwrap_or(Duration::ZERO);
+                let left =
+                    Duration::try_from(end.duration_since(jiff::Timestamp::now())).unwrap_or(Duration::ZERO);
                 until = until.min(asked.checked_add(left).unwrap_or(until));
             }
         }
@@ -223,7 +224,10 @@ fn fits(token: &Token, trust: &DelegatedTrust, whose: &Whose) -> bool {
 }
 
 fn refused(whose: Option<&Whose>, tried: usize) -> AgentError {
-    let of = whose.map_or_else(|| "that locks this key".to_owned(), |whose| format!("of {} {}", whose.word(), whose.id));
+    let of = whose.map_or_else(
+        || "that locks this key".to_owned(),
+        |whose| format!("of {} {}", whose.word(), whose.id),
+    );
     AgentError::Forbidden(format!(
         "Forbidden: the scope key {of} is not for this service: {tried} trusts were tried. There has to be a scope key, and a \
          trust from one of its users to this service's user"

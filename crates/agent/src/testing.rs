@@ -48,7 +48,8 @@ impl FakeManager {
     }
 
     pub(crate) fn agent(&self, settings: Settings) -> Arc<Agent> {
-        let options = TransportOptions { request_timeout: Duration::from_secs(2), ..TransportOptions::default() };
+        let options =
+            TransportOptions { request_timeout: Duration::from_secs(2), ..TransportOptions::default() };
         let own = Authentication::StaticToken(SecretText::new("own-token"));
         let session = Session::new(&self.address.lock(), own, &options).unwrap();
         Arc::new(Agent::new(Remote::new(session, None), settings))
@@ -181,13 +182,19 @@ async fn list(State(fake): Shared, Query(query): Query<BTreeMap<String, String>>
         .iter()
         .filter(|(id, _)| query.get("marker").is_none_or(|marker| *id > marker))
         .filter(|(_, key)| (key["deleted"] == true) == deleted)
-        .filter(|(_, key)| query.get("master_key").is_none_or(|wanted| master_key(key).as_ref() == Some(wanted)))
+        .filter(|(_, key)| {
+            query.get("master_key").is_none_or(|wanted| master_key(key).as_ref() == Some(wanted))
+        })
         .map(|(_, key)| without_string(key))
         .collect();
     let more = found.len() > limit;
     found.truncate(limit);
     let last = found.last().map(|key| key["id"].as_str().unwrap().to_owned()).unwrap_or_default();
-    let links = if more { json!({"next": format!("http://h/v1/keys?limit={limit}&marker={last}")}) } else { json!({}) };
+    let links = if more {
+        json!({"next": format!("http://h/v1/keys?limit={limit}&marker={last}")})
+    } else {
+        json!({})
+    };
     Json(json!({"keys": found, "links": links})).into_response()
 }
 

@@ -159,7 +159,7 @@ async fn checkpoint_and_note_end(app: &App) {
 }
 
 /// Ends with the first SIGINT or SIGTERM; a second one ends the process at once.
-fn stop_signal() -> Result<impl Future<Output = ()>> {
+pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     Ok(async move {
@@ -180,7 +180,7 @@ fn stop_signal() -> Result<impl Future<Output = ()>> {
     })
 }
 
-fn tell_systemd(state: &[NotifyState<'_>]) {
+pub(crate) fn tell_systemd(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::debug!(%error, "no word could be sent to systemd");
     }

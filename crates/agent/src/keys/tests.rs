@@ -17,7 +17,9 @@ fn on_behalf(token: &str) -> Peer {
 async fn the_key_manager_sees_envelopes_only_and_the_key_comes_back() {
     let fake = FakeManager::start().await;
     let (agent, _) = fake.open_agent().await;
-    for (algorithm, bits) in [("aes", 256), ("AES", 128), ("hmac-sha512", 512), ("generic", 2047), ("chacha20", 256)] {
+    for (algorithm, bits) in
+        [("aes", 256), ("AES", 128), ("hmac-sha512", 512), ("generic", 2047), ("chacha20", 256)]
+    {
         let request = AgentCreateRequest { algorithm: algorithm.to_owned(), bit_length: Some(bits), ..aes() };
         let made = agent.create(request, Peer::default()).await.unwrap();
         assert_eq!((made.document.bit_length, made.document.state), (bits, State::Active));
@@ -39,7 +41,9 @@ async fn the_key_manager_sees_envelopes_only_and_the_key_comes_back() {
 async fn given_keys_of_any_kind_are_kept() {
     let fake = FakeManager::start().await;
     let (agent, _) = fake.open_agent().await;
-    for (algorithm, key, bits) in [("passphrase", &b"correct horse"[..], 104), ("certificate", b"DER", 24), ("aes", &[7; 32], 256)] {
+    for (algorithm, key, bits) in
+        [("passphrase", &b"correct horse"[..], 104), ("certificate", b"DER", 24), ("aes", &[7; 32], 256)]
+    {
         let request = AgentCreateRequest {
             algorithm: algorithm.to_owned(),
             key_string: Some(KeyString::new(key.to_vec())),
@@ -70,9 +74,19 @@ async fn wrong_requests_are_refused_by_field_and_nothing_is_sent() {
         (AgentCreateRequest { id: Some("6F1C7A0E-3B52-4A53-9A54-0F6C1F5BE1A7".to_owned()), ..aes() }, "id"),
         (AgentCreateRequest { scope: Some(Scope::Project), scope_id: project.clone(), ..aes() }, "lock"),
         (AgentCreateRequest { lock: Lock::Dual, scope_id: project.clone(), ..aes() }, "scope"),
-        (AgentCreateRequest { lock: Lock::Dual, scope: Some(Scope::Entity), scope_id: project, ..aes() }, "scope"),
+        (
+            AgentCreateRequest { lock: Lock::Dual, scope: Some(Scope::Entity), scope_id: project, ..aes() },
+            "scope",
+        ),
         (AgentCreateRequest { lock: Lock::Compound, scope: Some(Scope::User), ..aes() }, "scope_id"),
-        (AgentCreateRequest { key_string: Some(KeyString::new(vec![1; 5])), bit_length: Some(256), ..aes() }, "key_string"),
+        (
+            AgentCreateRequest {
+                key_string: Some(KeyString::new(vec![1; 5])),
+                bit_length: Some(256),
+                ..aes()
+            },
+            "key_string",
+        ),
     ] {
         match agent.create(request, Peer::default()).await {
             Err(AgentError::Invalid { field: found, problem }) => {
@@ -195,7 +209,8 @@ async fn the_end_in_memory_is_the_earliest_of_all() {
     let (agent, _) = fake.open_agent().await;
     let now = Instant::now();
     let after = |seconds| now + Duration::from_secs(seconds);
-    let expiry = |seconds: i64| (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds)).to_string();
+    let expiry =
+        |seconds: i64| (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds)).to_string();
     assert_eq!(agent.end(now, None, None), after(300));
     assert_eq!(agent.end(now, Some(after(60)), None), after(60));
     assert_eq!(agent.end(now, Some(after(600)), None), after(300));

@@ -35,9 +35,10 @@ pub(super) async fn of_trustee(keystone: &Keystone) -> Result<Vec<DelegatedTrust
     let own = keystone.token().await?;
     let mut url = transport::join(&keystone.base, "/OS-TRUST/trusts");
     url.query_pairs_mut().append_pair("trustee_user_id", &own.details.user.id);
-    let header: HeaderValue = own.value.header_value().ok_or_else(|| {
-        Unavailable::Malformed("our own token cannot be sent as a header".into())
-    })?;
+    let header: HeaderValue = own
+        .value
+        .header_value()
+        .ok_or_else(|| Unavailable::Malformed("our own token cannot be sent as a header".into()))?;
     let request = Outgoing::new(Method::GET, url).header(X_AUTH_TOKEN, header);
     let answer = keystone.transport.send(request).await.map_err(Unavailable::Transport)?;
     match answer.status {

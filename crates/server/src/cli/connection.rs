@@ -208,7 +208,7 @@ fn token(path: &Path, terminal: &mut Terminal) -> Result<SecretText, Failure> {
 }
 
 /// Catalogues may hold the address with the version, which our paths begin with.
-fn without_version(endpoint: &str) -> &str {
+pub(crate) fn without_version(endpoint: &str) -> &str {
     let endpoint = endpoint.trim().trim_end_matches('/');
     endpoint.strip_suffix("/v1").unwrap_or(endpoint)
 }

@@ -22,7 +22,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use output::Terminal;
 
-pub(crate) use connection::ConnectionOptions;
+pub(crate) use connection::{ConnectionOptions, without_version};
 pub(crate) use failure::{EXIT_CODES, Exit, Failure};
 pub(crate) use output::Format;
 
@@ -70,6 +70,9 @@ enum Command {
         after_help = "Without a configuration it makes ./chatelaine-data and listens on 127.0.0.1:9311.\n\nExamples:\n  chatelaine serve\n  chatelaine --config /etc/chatelaine/chatelaine.toml serve"
     )]
     Serve,
+    /// Run a service's agent, which wraps its keys on its own host, and work with it
+    #[command(after_help = operate::agent::AGENT_HELP)]
+    Agent(operate::agent::Arguments),
     /// Create, read, list, change and delete keys
     Key(key::Arguments),
     /// For operators: list, show, undelete and purge secrets of all projects
@@ -113,6 +116,7 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> u8 {
             policy::run(&arguments, (config.policy_file(), config.policy.rule_defaults()), terminal)
         }),
         Command::Serve => operate::serve(&global, terminal).await,
+        Command::Agent(arguments) => operate::agent::run(arguments, &global, terminal).await,
         Command::MasterKey(arguments) => operate::master_key::run(arguments, &global, terminal).await,
         Command::Attest(arguments) => operate::attest::run(arguments, &global, terminal).await,
         Command::ScopeKey(arguments) => operate::scope_key::run(arguments, &global, terminal).await,
@@ -133,9 +137,13 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> u8 {
 }
 
 impl Cli {
-    /// Whether this is the server, which works on all cores and has a log of its own.
+    /// Whether this is the server or an agent, which work on all cores and have a log of their own.
     pub const fn is_server(&self) -> bool {
-        matches!(self.command, Command::Serve)
+        match &self.command {
+            Command::Serve => true,
+            Command::Agent(arguments) => arguments.is_the_agent(),
+            _ => false,
+        }
     }
 }
 

@@ -28,6 +28,10 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         ("seal.passphrase.passes", u64::from(config.seal.passphrase.passes), 1, 64),
         ("seal.passphrase.lanes", u64::from(config.seal.passphrase.lanes), 1, 16),
         ("audit.segment_mib", config.audit.segment_mib, 1, 4096),
+        ("agent.keep_seconds", config.agent.keep_seconds, 0, 86_400),
+        ("agent.max_keys", config.agent.max_keys as u64, 1, 10_000_000),
+        ("agent.timeout_seconds", config.agent.timeout_seconds, 1, 600),
+        ("agent.max_connections", config.agent.max_connections as u64, 1, 1_000_000),
         ("deletion.grace_seconds", config.deletion.grace_seconds, 0, 10 * 366 * 24 * 3600),
         ("deletion.expired_after_seconds", config.deletion.expired_after_seconds, 0, 10 * 366 * 24 * 3600),
     ] {

@@ -4,6 +4,7 @@
 //! (`chatelaine config reference`). Refuses unknown names, values out of bounds and contradictions, each with the
 //! setting's path, and reads secrets only from files that the settings name.
 
+mod agent;
 mod barbican;
 mod check;
 pub(crate) mod load;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::IdentityConfig;
 
+pub use agent::{AgentConfig, KeyManagerConfig};
 pub use barbican::{BarbicanConfig, QuotaConfig};
 pub use load::{ConfigError, Sources, load};
 pub use reference::reference;
@@ -60,6 +62,10 @@ pub struct Config {
     pub deletion: DeletionConfig,
     /// The log.
     pub log: LogConfig,
+    /// A service's agent.
+    pub agent: AgentConfig,
+    /// An agent's key manager.
+    pub key_manager: KeyManagerConfig,
 }
 
 /// `[server]`

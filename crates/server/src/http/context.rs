@@ -93,13 +93,21 @@ async fn within(limit: Duration, app: Arc<App>, mut request: Request, next: Next
     let route = route.unwrap_or("unknown");
     let elapsed = began.elapsed();
     app.metrics.request(&method, route, response.status(), elapsed);
-    write_line(&app, &request_id, &method, route, response.status(), error.as_ref(), elapsed);
+    write_line(
+        app.options.log_requests,
+        &request_id,
+        &method,
+        route,
+        response.status(),
+        error.as_ref(),
+        elapsed,
+    );
     response
 }
 
 /// One line a request at most: failures of ours as errors, refusals as they are logged once, the rest if asked for.
-fn write_line(
-    app: &App,
+pub(super) fn write_line(
+    log_requests: bool,
     request_id: &RequestId,
     method: &http::Method,
     route: &str,
@@ -121,7 +129,7 @@ fn write_line(
             let detail = error.detail.as_deref();
             tracing::info!(%request_id, method, route, status = status_code, micros, field, detail, "request refused");
         }
-        None if app.options.log_requests => {
+        None if log_requests => {
             tracing::info!(%request_id, method, route, status = status_code, micros, "request");
         }
         None => tracing::debug!(%request_id, method, route, status = status_code, micros, "request"),

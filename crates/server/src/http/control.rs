@@ -4,7 +4,7 @@
 //! only the process that holds the trail and the master key can do: a run of the reaper, an operator's word on a loss.
 
 mod attestation;
-mod master_key;
+pub(super) mod master_key;
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;

@@ -3,6 +3,7 @@
 //! Owns the only place where a request becomes a call of the manager. Invariants: every answer has a request id; every
 //! wait has a limit; an error never says more than the caller may know ([`error`]).
 
+pub(crate) mod agent;
 mod attestation;
 pub(crate) mod barbican;
 pub(crate) mod body;

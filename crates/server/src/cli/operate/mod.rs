@@ -3,6 +3,7 @@
 //! Invariant: none of them needs the server to be stopped, but `store restore` and `import`, which refuse to work while it
 //! runs; what only the running server can do is asked of it over its control socket.
 
+pub(super) mod agent;
 pub(super) mod attest;
 pub(super) mod audit;
 pub(super) mod config;

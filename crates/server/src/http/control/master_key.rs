@@ -86,7 +86,10 @@ impl From<ChangeError> for ApiError {
     }
 }
 
-pub(super) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, ApiError> {
+pub(in crate::http) async fn read<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, ApiError> {
     body::json(headers, body, MAX_BODY, PATIENCE).await
 }
 
@@ -141,14 +144,22 @@ async fn destroy(
     .await
 }
 
+/// A seal that is to be added, and its passphrase where it has one.
+#[expect(clippy::needless_pass_by_value, reason = "the passphrase is wiped here")]
+pub(in crate::http) fn seal_to_add(
+    request: SealChangeRequest,
+) -> Result<(SealKind, Option<KeyMaterial>), ApiError> {
+    let kind =
+        SealKind::from_str(&request.kind, false).map_err(|problem| ApiError::field("kind", problem))?;
+    Ok((kind, request.passphrase.as_ref().map(|text| KeyMaterial::copy_from(text.expose()))))
+}
+
 async fn add_seal(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<MasterKeysDocument>, ApiError> {
-    let SealChangeRequest { kind, passphrase, .. } = read(&headers, body).await?;
-    let kind = SealKind::from_str(&kind, false).map_err(|problem| ApiError::field("kind", problem))?;
-    let passphrase = passphrase.map(|text| KeyMaterial::copy_from(text.expose()));
+    let (kind, passphrase) = seal_to_add(read(&headers, body).await?)?;
     carry_out(async move {
         app.keeper.add_seal(Book::Trail(app.manager()), kind, passphrase).await?;
         answer(&app.keeper).await
@@ -184,7 +195,7 @@ async fn set_recovery(
     .await
 }
 
-fn recipient(document: RecoveryDocument) -> Result<RecoveryRecipient, ApiError> {
+pub(in crate::http) fn recipient(document: RecoveryDocument) -> Result<RecoveryRecipient, ApiError> {
     let RecoveryDocument { public_key, created, threshold, shares, .. } = document;
     let public_key = chatelaine_api::KeyString::from_base64(&public_key)
         .map_err(|problem| ApiError::field("public_key", problem))?;

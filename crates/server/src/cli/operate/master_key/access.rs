@@ -127,7 +127,7 @@ pub(super) fn confirm(yes: bool, what: &str, terminal: &mut Terminal) -> Result<
 }
 
 /// A passphrase that did not exist before: twice, where a person types it.
-pub(super) fn new_passphrase(terminal: &mut Terminal) -> Result<KeyMaterial, Failure> {
+pub(in crate::cli::operate) fn new_passphrase(terminal: &mut Terminal) -> Result<KeyMaterial, Failure> {
     let first = terminal.ask_secret("New passphrase: ", MAX_PASSPHRASE)?;
     if first.len() < MIN_PASSPHRASE {
         let length = first.len();
