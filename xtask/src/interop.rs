@@ -1,7 +1,9 @@
 //! `cargo xtask interop`: the tests against real neighbours, in an environment of their own.
 //!
-//! Owns the packages of the system that tests need, the Python environment `target/interop-venv`, which is made once and
-//! again whenever the requirements change, and what the tests drive: the server and the examples. Refuses to skip anything: what is missing is installed, or named.
+//! Owns the packages of the system that tests need, the Python environments, which are made once and again whenever
+//! their requirements change, and what the tests drive: the server and the examples. The tests run in one environment;
+//! the code of OpenStack's services, which brings hundreds of packages, has its own. Refuses to skip anything: what is
+//! missing is installed, or named.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,7 +13,16 @@ use anyhow::{Context, Result, bail};
 
 use crate::run;
 
-const REQUIREMENTS: &str = "tests/interop/requirements.txt";
+/// A Python environment, by its folder and the list of what is in it.
+struct Environment {
+    folder: &'static str,
+    requirements: &'static str,
+}
+
+const TESTS_ENVIRONMENT: Environment =
+    Environment { folder: "target/interop-venv", requirements: "tests/interop/requirements.txt" };
+const SERVICES_ENVIRONMENT: Environment =
+    Environment { folder: "target/services-venv", requirements: "tests/interop/requirements-services.txt" };
 const TESTS: &str = "tests/interop";
 
 /// Something of the system that the tests need, how to see whether it is there, and Debian's package of it.
@@ -21,7 +32,7 @@ struct Need {
 }
 
 /// uwsgi comes as source and is built against the Python that runs it; the rest are wheels.
-const NEEDS: [Need; 12] = [
+const NEEDS: [Need; 14] = [
     Need { package: "gcc", probe: &["gcc", "--version"] },
     Need { package: "python3-venv", probe: &["python3", "-c", "import ensurepip, venv"] },
     Need {
@@ -46,11 +57,22 @@ const NEEDS: [Need; 12] = [
     Need { package: "swtpm", probe: &["swtpm", "--version"] },
     Need { package: "swtpm-tools", probe: &["sh", "-c", "command -v swtpm_setup"] },
     Need { package: "tpm2-tools", probe: &["tpm2_pcrread", "--version"] },
+    // The library of Terraform's provider, as source, and what builds it without the network.
+    Need { package: "golang-go", probe: &["go", "version"] },
+    Need {
+        package: "golang-github-gophercloud-gophercloud-dev",
+        probe: &[
+            "test",
+            "-d",
+            "/usr/share/gocode/src/github.com/gophercloud/gophercloud/openstack/keymanager/v1",
+        ],
+    },
 ];
 
 /// Prepares everything and runs pytest: all of `tests/interop`, or what `arguments` say.
 pub(crate) fn test(root: &Path, arguments: &[String]) -> Result<()> {
     let python = timed("environment", || environment(root))?;
+    timed("environment of the services", || SERVICES_ENVIRONMENT.python(root))?;
     timed("build", || {
         run(root, "cargo", &["build", "-p", "chatelaine-server", "--bin", "chatelaine"])?;
         run(root, "cargo", &["build", "-p", "chatelaine-client", "--example", "keystone_probe"])?;
@@ -64,22 +86,29 @@ pub(crate) fn test(root: &Path, arguments: &[String]) -> Result<()> {
     timed("tests", || run(root, &python, &command))
 }
 
-/// The environment's Python; the environment holds exactly what the requirements say.
+/// The Python of the tests.
 pub(crate) fn environment(root: &Path) -> Result<String> {
-    let folder = root.join("target/interop-venv");
-    let stamp = folder.join("installed-requirements.txt");
-    let wanted = std::fs::read_to_string(root.join(REQUIREMENTS))
-        .with_context(|| format!("cannot read {REQUIREMENTS}"))?;
-    let python = folder.join("bin/python");
-    if python.exists() && std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(text(&python));
+    TESTS_ENVIRONMENT.python(root)
+}
+
+impl Environment {
+    /// Its Python; it holds exactly what the requirements say.
+    fn python(&self, root: &Path) -> Result<String> {
+        let folder = root.join(self.folder);
+        let stamp = folder.join("installed-requirements.txt");
+        let wanted = std::fs::read_to_string(root.join(self.requirements))
+            .with_context(|| format!("cannot read {}", self.requirements))?;
+        let python = folder.join("bin/python");
+        if python.exists() && std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+            return Ok(text(&python));
+        }
+        install_needs(root)?;
+        // From nothing: packages of older requirements must not stay behind.
+        run(root, "python3", &["-m", "venv", "--clear", &text(&folder)])?;
+        run(root, &text(&python), &["-m", "pip", "install", "--quiet", "-r", self.requirements])?;
+        std::fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
+        Ok(text(&python))
     }
-    install_needs(root)?;
-    // From nothing: packages of older requirements must not stay behind.
-    run(root, "python3", &["-m", "venv", "--clear", &text(&folder)])?;
-    run(root, &text(&python), &["-m", "pip", "install", "--quiet", "-r", REQUIREMENTS])?;
-    std::fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
-    Ok(text(&python))
 }
 
 /// Installs what the tests need of the system, where it is missing: those of the crates as well as those against
