@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{interop, run};
 
+pub(crate) mod agent;
 pub(crate) mod barbican;
 
 /// What is measured: kind and connections.

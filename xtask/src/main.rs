@@ -90,6 +90,15 @@ enum OtherBench {
         #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(2..))]
         barbican_secrets: u64,
     },
+    /// Measure a service's agent: keys from its memory, fetched ones, new ones.
+    Agent {
+        /// Rounds, of which the medians count.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Seconds for each figure in a round.
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+    },
     /// Measure master keys: unsealing and joining with software TPMs, and a rotation over 10,000 projects.
     MasterKey,
 }
@@ -101,6 +110,9 @@ fn main() -> Result<()> {
         Task::Deny { advisories } => deny::deny(&root()?, advisories),
         Task::Fuzz { seconds, target } => fuzz::fuzz(&root()?, target.as_deref(), seconds),
         Task::Bench { other: None, rounds, seconds, keys } => bench::bench(&root()?, rounds, seconds, keys),
+        Task::Bench { other: Some(OtherBench::Agent { rounds, seconds }), .. } => {
+            bench::agent::bench(&root()?, rounds, seconds)
+        }
         Task::Bench { other: Some(OtherBench::MasterKey), .. } => bench::master_key(&root()?),
         Task::Bench {
             other: Some(OtherBench::Barbican { rounds, seconds, secrets, barbican_secrets }),
@@ -125,7 +137,6 @@ fn test(root: &Path) -> Result<()> {
     run(root, "cargo", &["fmt", "--all", "--check"])?;
     run(root, "cargo", &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
     // Tests of crates use neighbours, too: software TPMs, a token.
-    interop::install_needs(root)?;
     interop::install_needs(root)?;
     run(root, "cargo", &["test", "--workspace"])?;
     fuzz::replay(root)?;

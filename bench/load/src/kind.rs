@@ -23,6 +23,10 @@ pub enum Kind {
     SecretDelete,
     /// The first ten secrets of the project.
     SecretList,
+    /// A key of an agent, opened.
+    AgentGet,
+    /// A new key of an agent.
+    AgentCreate,
 }
 
 /// A request without its address and token.
@@ -39,7 +43,7 @@ const SECRET: &str =
 
 impl Kind {
     /// All of them and what they are called on the command line.
-    pub const NAMES: [(&str, Self); 9] = [
+    pub const NAMES: [(&str, Self); 11] = [
         ("null", Self::Null),
         ("get", Self::Get),
         ("metadata", Self::Metadata),
@@ -49,6 +53,8 @@ impl Kind {
         ("secret-post", Self::SecretPost),
         ("secret-delete", Self::SecretDelete),
         ("secret-list", Self::SecretList),
+        ("agent-get", Self::AgentGet),
+        ("agent-create", Self::AgentCreate),
     ];
 
     pub fn of(name: &str) -> Result<Self> {
@@ -61,7 +67,12 @@ impl Kind {
     pub const fn needs_ids(self) -> bool {
         matches!(
             self,
-            Self::Get | Self::Metadata | Self::SecretMetadata | Self::SecretPayload | Self::SecretDelete
+            Self::Get
+                | Self::Metadata
+                | Self::SecretMetadata
+                | Self::SecretPayload
+                | Self::SecretDelete
+                | Self::AgentGet
         )
     }
 
@@ -73,17 +84,23 @@ impl Kind {
     /// The microversion that python-barbicanclient, and castellan with it, asks for.
     pub const fn version(self) -> Option<&'static str> {
         match self {
-            Self::Null | Self::Get | Self::Metadata | Self::Put => None,
+            Self::Null | Self::Get | Self::Metadata | Self::Put | Self::AgentGet | Self::AgentCreate => None,
             _ => Some("key-manager 1.2"),
         }
+    }
+
+    /// Whether a token goes with it: to an agent it would be that of a user.
+    pub const fn has_token(self) -> bool {
+        !matches!(self, Self::AgentGet | Self::AgentCreate)
     }
 
     pub fn request(self, id: &str) -> Asked {
         let (method, path, accept, body) = match self {
             Self::Null => ("GET", "/healthcheck".to_owned(), "*/*", ""),
-            Self::Get => ("GET", format!("/v1/keys/{id}"), "*/*", ""),
+            Self::AgentGet | Self::Get => ("GET", format!("/v1/keys/{id}"), "*/*", ""),
             Self::Metadata => ("GET", format!("/v1/keys/{id}/metadata"), "*/*", ""),
             Self::Put => ("PUT", format!("/v1/keys/{id}"), "*/*", KEY),
+            Self::AgentCreate => ("POST", "/v1/keys".to_owned(), "*/*", r#"{"algorithm":"aes"}"#),
             Self::SecretMetadata => ("GET", format!("/v1/secrets/{id}"), "application/json", ""),
             Self::SecretPayload => ("GET", format!("/v1/secrets/{id}/payload"), "text/plain", ""),
             Self::SecretPost => ("POST", "/v1/secrets".to_owned(), "*/*", SECRET),
@@ -102,6 +119,11 @@ impl Kind {
                 let reference = answer.get("secret_ref").and_then(serde_json::Value::as_str);
                 let id = reference.and_then(|reference| reference.rsplit('/').next());
                 Ok(Some(id.context("an answer without secret_ref")?.to_owned()))
+            }
+            Self::AgentCreate => {
+                let answer: serde_json::Value = serde_json::from_slice(answer)?;
+                let id = answer.get("id").and_then(serde_json::Value::as_str);
+                Ok(Some(id.context("an answer without id")?.to_owned()))
             }
             _ => Ok(None),
         }

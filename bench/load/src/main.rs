@@ -1,6 +1,6 @@
 //! A closed loop: so many connections, each with one request at a time, for so long or so many; prints one JSON line.
 //!
-//! `load URL TOKEN_FILE KIND CONNECTIONS SECONDS|=COUNT IDS_FILE`, KIND one of those in [`kind`]. What makes something
+//! `load URL|unix:PATH TOKEN_FILE KIND CONNECTIONS SECONDS|=COUNT IDS_FILE`, KIND one of those in [`kind`]. What makes something
 //! writes the ids of what it has made to IDS_FILE, the others read them from there. What takes something away ends when
 //! no id is left. The token comes from a file, never from an argument.
 
@@ -15,7 +15,7 @@ use hdrhistogram::Histogram;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use kind::Kind;
 
@@ -55,6 +55,12 @@ type Sender = http1::SendRequest<Full<Bytes>>;
 
 impl Load {
     async fn connect(&self) -> Result<Sender> {
+        if let Some(path) = self.address.strip_prefix("unix:") {
+            let (sender, connection) =
+                http1::handshake(TokioIo::new(UnixStream::connect(path).await?)).await?;
+            tokio::spawn(connection);
+            return Ok(sender);
+        }
         let stream = TcpStream::connect(&self.address).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -104,10 +110,12 @@ impl Load {
         let mut request = hyper::Request::builder()
             .method(asked.method)
             .uri(asked.path)
-            .header("host", &self.address)
-            .header("x-auth-token", &self.token)
+            .header("host", if self.address.starts_with("unix:") { "agent" } else { &self.address })
             .header("accept", asked.accept)
             .header("content-type", "application/json");
+        if self.kind.has_token() {
+            request = request.header("x-auth-token", &self.token);
+        }
         if let Some(version) = self.kind.version() {
             request = request.header("openstack-api-version", version);
         }
