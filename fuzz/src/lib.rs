@@ -13,7 +13,9 @@ pub type Target = fn(&[u8]);
 /// All targets by name. Each has a folder of seeds of the same name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("access_rule", targets::client::access_rule),
+    ("approval_file", targets::seal::approval_file),
     ("audit_line", targets::server::audit_line),
+    ("authority_file", targets::seal::authority_file),
     ("barbican_body", targets::server::barbican_body),
     ("barbican_query", targets::server::barbican_query),
     ("clouds_file", targets::client::clouds_file),
@@ -21,10 +23,13 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("envelope", targets::crypto::envelope),
     ("envelope_change", targets::crypto::envelope_change),
     ("fernet", targets::crypto::fernet),
+    ("granted_keys", targets::seal::granted_keys),
     ("identities", targets::server::identities),
     ("if_match", targets::server::if_match),
     ("json_body", targets::server::json_body),
+    ("joiner_state", targets::seal::joiner_state),
     ("sealing_key_file", targets::seal::sealing_key_file),
+    ("sealed_by", targets::seal::sealed_by),
     ("sealed_keys", targets::seal::sealed_keys),
     ("recovery_text", targets::seal::recovery_text),
     ("policy_expression", targets::policy::expression),

@@ -2,11 +2,17 @@
 
 import concurrent.futures
 import hashlib
+import json
 import os
 import pathlib
+import pty
 import random
+import re
+import select
+import signal
 import subprocess
 import threading
+import time
 
 import pytest
 import requests
@@ -148,6 +154,89 @@ def test_whoever_starts_the_server_gives_the_passphrase(house, tmp_path):
     assert_readable(home.server.keys(), put)
 
 
+def test_commands_without_a_server_ask_for_the_passphrase(house, tmp_path):
+    home = house('seal.kind=passphrase', 'seal.retry_seconds=1', 'deletion.grace_seconds=0', *CHEAP, start=False)
+    home.server.start()
+    home.run('unseal', stdin=PASSPHRASE)
+    home.wait_until_open()
+    keys, put = home.server.keys(), put_keys(home.server.keys(), 3)
+    gone = put.popitem()[0]
+    expect(keys.delete(gone), 204)
+    copy = tmp_path / 'copy.db'
+    assert ask_nobody(home, 'store', 'backup', str(copy))[0] == 0
+    home.server.close()
+
+    commands = {
+        ('audit', 'verify'): 'ok',
+        ('store', 'check'): 'ok',
+        ('reap',): 'purged',
+        ('store', 'restore', str(copy)): 'file',
+    }
+    before = {path: path.read_bytes() for path in home.server.data.rglob('*') if path.is_file()}
+    for command in commands:
+        for given, words in (('', 'first line of standard input'), ('incorrect horse battery\n', 'does not open')):
+            code, printed, errors = ask_nobody(home, *command, stdin=given)
+            assert (code, printed) == (1, ''), (command, errors)
+            assert words in errors
+            assert 'horse' not in errors
+    after = {path: path.read_bytes() for path in home.server.data.rglob('*') if path.is_file()}
+    assert after == before, 'who has no passphrase changes nothing'
+    code, printed, errors = ask_nobody(home, 'doctor')
+    [seal] = [check for check in json.loads(printed)['checks'] if check['check'] == 'seal']
+    assert (code, seal['result']) == (0, 'warning'), errors
+    assert 'nobody gave the passphrase' in seal['text']
+
+    for command, field in commands.items():
+        code, printed, errors = ask_nobody(home, *command, stdin=PASSPHRASE)
+        assert code == 0, (command, errors)
+        assert json.loads(printed)[field], command
+    code, printed, _ = ask_nobody(home, 'doctor', stdin=PASSPHRASE)
+    checks = {check['check']: check['result'] for check in json.loads(printed)['checks']}
+    assert (code, checks['seal'], checks['store'], checks['audit']) == (0, 'ok', 'ok', 'ok'), printed
+    # On a terminal it is asked for, and not shown.
+    shown = on_a_terminal([str(binary()), *home.server.overrides(), 'audit', 'verify'], PASSPHRASE)
+    assert 'Passphrase: ' in shown
+    assert 'the trail is whole' in shown
+    assert 'horse' not in shown
+    home.server.start()
+    home.run('unseal', stdin=PASSPHRASE)
+    home.wait_until_open()
+    assert_readable(home.server.keys(), put)
+
+
+def test_nobody_is_asked_where_another_seal_opens(house):
+    home = house(*CHEAP)
+    home.run('seal', 'add', 'passphrase', stdin=PASSPHRASE)
+    home.server.reconfigure('seal.kind=passphrase', 'seal.also=["file"]')
+    home.server.close()
+    for command in (('audit', 'verify'), ('store', 'check'), ('reap',), ('master-key', 'seal', 'add', 'file')):
+        code, _, errors = ask_nobody(home, *command)
+        assert code == 0, errors
+
+
+def test_a_document_costs_no_more_than_is_allowed(house, tmp_path):
+    """T-SEAL-EDIT: what it asks for is not authenticated before it is paid."""
+    passphrase = tmp_path / 'passphrase'
+    passphrase.touch(mode=0o600)
+    passphrase.write_text(PASSPHRASE)
+    home = house('seal.kind=passphrase', f'seal.passphrase.file={passphrase}', 'seal.retry_seconds=1', *CHEAP)
+    put = put_keys(home.server.keys(), 1)
+    home.server.close()
+    document = home.server.data / 'sealed-keys.json'
+    whole = document.read_text()
+    dear = json.loads(whole)
+    dear['keys'][0]['seals'][0]['sealed']['cost']['memory_kib'] = 4 * 1024 * 1024
+    document.write_text(json.dumps(dear))
+    home.server.start()
+    assert_sealed(home)
+    assert 'max_memory_mib' in home.status()['problem']
+    peak = re.search(r'VmHWM:\s+(\d+) kB', pathlib.Path(f'/proc/{home.server.server.process.pid}/status').read_text())
+    assert int(peak[1]) < 1024 * 1024
+    document.write_text(whole)
+    home.wait_until_open()
+    assert_readable(home.server.keys(), put)
+
+
 def test_keys_move_from_a_file_to_a_passphrase(house, tmp_path):
     passphrase = tmp_path / 'passphrase'
     passphrase.touch(mode=0o600)
@@ -244,6 +333,45 @@ def test_a_changed_document_is_refused(house):
     document.write_text(whole)
     home.server.start()
     home.wait_until_open()
+
+
+def ask_nobody(home: House, *arguments: str, stdin: str = '') -> tuple[int, str, str]:
+    """A command whose standard input is this and no terminal."""
+    done = subprocess.run(
+        [binary(), '--format', 'json', *home.server.overrides(), *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=CLI_SECONDS,
+        env={'PATH': os.environ['PATH'], 'LANG': 'C.UTF-8'},
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def on_a_terminal(command: list[str], typed: str) -> str:
+    """What a person sees who types this when the first question comes."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execve(command[0], command, {'PATH': os.environ['PATH'], 'LANG': 'C.UTF-8'})
+    shown = b''
+    deadline = time.monotonic() + CLI_SECONDS
+    while select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0]:
+        try:
+            part = os.read(terminal, 4096)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+        if typed and shown.endswith(b': '):
+            os.write(terminal, typed.encode())
+            typed = ''
+    os.close(terminal)
+    os.kill(process, signal.SIGKILL)
+    _, status = os.waitpid(process, 0)
+    text = shown.decode()
+    assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) == 0, text
+    return text
 
 
 class Loop:

@@ -136,7 +136,7 @@ def test_a_rotation_needs_the_approval_of_its_epoch(machines):
     machine = machines('rotation.keep_retired_seconds=0')
     put = put_keys(machine.server.keys(), 3)
     machine.approve(machine.state())
-    assert 'not approved' in machine.house.run('rotate', expected=8)
+    assert 'not approved' in machine.house.run('rotate', expected=(1, 6, 7, 8))
     assert len(machine.house.status()['keys']) == 1
     machine.approve(machine.state('--epoch', '2'))
     machine.house.run('rotate')
@@ -240,3 +240,71 @@ def test_keys_move_into_the_tpm(tmp_path, standalone):
         wait_until('no handles are left', lambda: tpm.tool('tpm2_getcap', 'handles-transient').strip() == '', 5)
     finally:
         tpm.power_off()
+
+
+def test_a_capped_boot_opens_nothing_again(machines, tmp_path):
+    machine = machines('seal.tpm.cap_register=9')
+    house, server = machine.house, machine.server
+    put = put_keys(server.keys(), 2)
+    before = machine.tpm.tool('tpm2_pcrread', 'sha256:9')
+    # The first start made the keys and needed nothing opened.
+    machine.approve(house.status()['pending'][0])
+    assert machine.tpm.tool('tpm2_pcrread', 'sha256:9') == before
+    server.close()
+    server.start()
+    house.wait_until_open()
+    assert machine.tpm.tool('tpm2_pcrread', 'sha256:9') != before
+    assert_readable(server.keys(), put)
+    # It serves; nothing else opens the keys, and nobody is led to approve or seal what will not be again.
+    assert 'was capped' in house.run('boot-state', expected=1)
+    assert 'was capped' in house.run('rotate', expected=(1, 6, 7, 8))
+    code, report = server.cli('audit', 'verify')
+    assert code == 1
+    assert 'was capped' in report['errors']
+    code, report = server.cli('doctor')
+    checks = {check['check']: check for check in report['checks']}
+    assert code == 0
+    assert (checks['seal']['result'], checks['cap']['result']) == ('warning', 'warning'), report
+    assert 'No other seal is configured' in checks['cap']['text']
+    assert 'No other seal is configured' in warnings(server)
+    server.close()
+    server.start()
+    assert_sealed(house)
+    status = house.status()
+    assert 'PCR 9 was capped' in status['problem']
+    assert status.get('pending', []) == []
+    machine.reboot()
+    house.wait_until_open()
+    assert_readable(server.keys(), put)
+    capped = [text for outcome, text in house.events('seal') if outcome == 'success' and 'PCR 9 is extended' in text]
+    assert len(capped) == 2
+    # Another seal opens in a capped boot, and is not followed by another cap.
+    passphrase = tmp_path / 'passphrase'
+    passphrase.touch(mode=0o600)
+    passphrase.write_text('correct horse battery\n')
+    server.reconfigure('seal.tpm.cap_register=-1', 'seal.also=["passphrase"]', f'seal.passphrase.file={passphrase}')
+    machine.reboot()
+    house.wait_until_open()
+    house.run('seal', 'add', 'passphrase')
+    server.reconfigure('seal.tpm.cap_register=9')
+    machine.reboot()
+    house.wait_until_open()
+    after = machine.tpm.tool('tpm2_pcrread', 'sha256:9')
+    server.close()
+    server.start()
+    house.wait_until_open()
+    assert machine.tpm.tool('tpm2_pcrread', 'sha256:9') == after
+    assert_readable(server.keys(), put)
+    server.assert_good()
+
+
+def warnings(server) -> str:
+    done = subprocess.run(
+        [binary(), *server.overrides(), 'config', 'check'],
+        env={'PATH': os.environ['PATH'], 'LANG': 'C.UTF-8'},
+        capture_output=True,
+        text=True,
+        timeout=CLI_SECONDS,
+    )
+    assert done.returncode == 0, done
+    return done.stderr

@@ -13,6 +13,7 @@ use crate::{interop, run};
 
 pub(crate) mod agent;
 pub(crate) mod barbican;
+mod start;
 
 /// What is measured: kind and connections.
 const SERIES: [(&str, u32); 8] = [
@@ -199,13 +200,20 @@ impl Bench {
     }
 }
 
-/// Measures master keys. The examples print Markdown.
-pub(crate) fn master_key(root: &Path) -> Result<()> {
+/// Rounds of starts where none are given.
+const STARTS: usize = 20;
+
+/// Measures master keys. The examples print Markdown, each with as many rounds as suit it where none are given.
+pub(crate) fn master_key(root: &Path, rounds: Option<usize>) -> Result<()> {
     interop::install_needs(root)?;
+    let given = rounds.map(|rounds| rounds.to_string());
     for (package, example) in [("chatelaine-tpm", "latency"), ("chatelaine-server", "rotation_speed")] {
-        run(root, "cargo", &["run", "--release", "--quiet", "-p", package, "--example", example])?;
+        let mut arguments = vec!["run", "--release", "--quiet", "-p", package, "--example", example, "--"];
+        arguments.extend(given.as_deref());
+        run(root, "cargo", &arguments)?;
+        println!();
     }
-    Ok(())
+    start::bench(root, rounds.unwrap_or(STARTS))
 }
 
 /// Runs the load to its end.

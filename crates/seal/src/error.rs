@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use chatelaine_crypto::CryptoError;
 
 use crate::boot::BootState;
+use crate::ownership::Doubt;
 
 /// Why a seal did not open or close. Messages say what to do.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +129,10 @@ impl SealError {
         remedy: impl Into<String>,
     ) -> Self {
         Self::Insecure { path: path.into(), problem: problem.into(), remedy: remedy.into() }
+    }
+
+    pub(crate) fn doubted(path: impl Into<PathBuf>, Doubt { problem, remedy }: Doubt) -> Self {
+        Self::Insecure { path: path.into(), problem, remedy }
     }
 
     pub(crate) fn damaged(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {

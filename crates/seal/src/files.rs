@@ -12,7 +12,7 @@ use rustix::fs::{CWD, OFlags, RenameFlags};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-use crate::{KeyId, SealError};
+use crate::{KeyId, SealError, ownership};
 
 /// A private file.
 #[derive(Debug, Clone)]
@@ -76,38 +76,7 @@ impl PrivateFile {
         let folder = self.folder();
         let facts = std::fs::metadata(folder)
             .map_err(SealError::io("cannot look at the folder (make it with `install -d -m 700`)", folder))?;
-        if !facts.is_dir() {
-            return Err(SealError::insecure(folder, "is not a folder", "name a file in a folder"));
-        }
-        Self::check_owner(folder, &facts)?;
-        if facts.mode() & 0o022 != 0 {
-            return Err(SealError::insecure(
-                folder,
-                format!("others can write to the folder (mode {:04o})", facts.mode() & 0o7777),
-                format!("run `chmod go-w {}`", folder.display()),
-            ));
-        }
-        Ok(())
-    }
-
-    fn check_owner(path: &Path, facts: &Metadata) -> Result<(), SealError> {
-        let user = rustix::process::geteuid().as_raw();
-        if facts.uid() == user || facts.uid() == 0 {
-            return Ok(());
-        }
-        Err(SealError::insecure(
-            path,
-            format!("belongs to user {}, not to the server's user {user} or root", facts.uid()),
-            // Root that takes the file takes it from the server.
-            match user {
-                0 => format!("run this as user {0}, for example with `sudo -u '#{0}'`", facts.uid()),
-                _ => format!(
-                    "run this as user {}, or run `chown {user} {}` if you trust its content",
-                    facts.uid(),
-                    path.display()
-                ),
-            },
-        ))
+        ownership::check_folder(folder, &facts).map_err(|doubt| SealError::doubted(folder, doubt))
     }
 
     fn check_file(&self, facts: &Metadata) -> Result<(), SealError> {
@@ -115,7 +84,7 @@ impl PrivateFile {
         if !facts.is_file() {
             return Err(SealError::insecure(path, "is not a plain file", "name a plain file"));
         }
-        Self::check_owner(path, facts)?;
+        ownership::check_owner(path, facts).map_err(|doubt| SealError::doubted(path, doubt))?;
         let mode = facts.mode() & 0o7777;
         // systemd gives credentials to a service's user by an access list, whose mask shows as the group's right to read.
         let credential = mode == 0o440 && facts.uid() == 0 && facts.gid() == 0;

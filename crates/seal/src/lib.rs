@@ -20,6 +20,7 @@ pub mod file;
 mod files;
 pub mod hosts;
 mod keys;
+pub mod ownership;
 pub mod passphrase;
 #[cfg(feature = "pkcs11")]
 pub mod pkcs11;

@@ -3,7 +3,8 @@
 //! Owns the passphrase for as long as the process runs: rotation needs it again. It comes from a file (such as a systemd
 //! credential) or from a person by [`PassphraseSeal::supply`], never from arguments or the environment.
 //!
-//! Refuses: passphrases shorter than 12 bytes for new keys, and costs outside of what a machine can reasonably pay.
+//! Refuses: passphrases shorter than 12 bytes for new keys, costs outside of what a machine can reasonably pay, and to pay more
+//! for a document than was allowed: what it asks for cannot be authenticated before the price is paid.
 
 use std::path::PathBuf;
 
@@ -68,6 +69,8 @@ impl Cost {
 pub struct PassphraseSeal {
     file: Option<PrivateFile>,
     cost: Cost,
+    /// The most memory and passes that a document may ask for.
+    limit: (u32, u32),
     supplied: Arc<Mutex<Option<Arc<KeyMaterial>>>>,
 }
 
@@ -86,14 +89,32 @@ struct Wrapped {
 }
 
 impl PassphraseSeal {
-    /// The seal whose passphrase is in the first line of a file, or comes from a person.
+    /// The seal whose passphrase is in the first line of a file, or comes from a person. Documents that ask for more than
+    /// `cost` are refused; see [`PassphraseSeal::allowing`].
     ///
     /// # Errors
     /// [`SealError::Invalid`] for a cost out of range.
     pub fn new(file: Option<PathBuf>, cost: Cost) -> Result<Self, SealError> {
         cost.check()?;
         let file = file.map(|path| PrivateFile::new(path, "passphrase", MAX_PASSPHRASE + 2));
-        Ok(Self { file, cost, supplied: Arc::default() })
+        Ok(Self { file, cost, limit: (cost.memory_kib, cost.passes), supplied: Arc::default() })
+    }
+
+    /// The same seal, which opens what asks for this much memory (in KiB) and this many passes.
+    ///
+    /// # Errors
+    /// [`SealError::Invalid`] for less than new keys cost.
+    pub fn allowing(mut self, memory_kib: u32, passes: u32) -> Result<Self, SealError> {
+        for (what, most, own) in
+            [("max_memory_mib", memory_kib, self.cost.memory_kib), ("max_passes", passes, self.cost.passes)]
+        {
+            if most < own {
+                let problem = "is less than what new keys cost, so that they would not open again".to_owned();
+                return Err(SealError::Invalid { what, problem });
+            }
+        }
+        self.limit = (memory_kib, passes);
+        Ok(self)
     }
 
     /// Whether the passphrase comes from a person.
@@ -232,6 +253,18 @@ impl Seal for PassphraseSeal {
         if sealed.function != "argon2id" || sealed.salt.len() != SALT_LENGTH {
             return Err(refused("the document names another function", "use the release that wrote it"));
         }
+        let (memory_kib, passes) = self.limit;
+        if sealed.cost.memory_kib > memory_kib || sealed.cost.passes > passes {
+            return Err(refused(
+                &format!(
+                    "the document asks for {} KiB of memory and {} passes of Argon2id, at most {memory_kib} and {passes} are \
+                     allowed",
+                    sealed.cost.memory_kib, sealed.cost.passes
+                ),
+                "if it was sealed at that cost, raise seal.passphrase.max_memory_mib and seal.passphrase.max_passes; \
+                 otherwise somebody has edited it: restore it from its backup",
+            ));
+        }
         let cipher = self.cipher(&*self.passphrase()?, &sealed.salt, sealed.cost)?;
         cipher.open(&identity.associated_data(KIND), &sealed.wrapped).map_err(|_| {
             self.forget();
@@ -313,6 +346,44 @@ mod tests {
             let mut sealed = seal.seal(&key.material, &key.identity(&cluster)).unwrap();
             sealed["cost"] = serde_json::json!(cost);
             assert!(matches!(seal.open(&sealed, &key.identity(&cluster)), Err(SealError::Invalid { .. })));
+        }
+    }
+
+    /// The price is refused before it is paid: neither the memory is taken nor the passphrase tried, and forgotten.
+    #[test]
+    fn a_document_costs_no_more_than_is_allowed() {
+        let (cluster, key) = (KeyId::random().unwrap(), MasterKey::random(1).unwrap());
+        let identity = key.identity(&cluster);
+        let sealed = asked("correct horse battery").seal(&key.material, &identity).unwrap();
+        for (field, value, words) in [
+            ("memory_kib", 4_194_304, "4194304 KiB"),
+            ("memory_kib", 8193, "8193 KiB"),
+            ("passes", 2, "2 passes"),
+        ] {
+            let mut dear = sealed.clone();
+            dear["cost"][field] = serde_json::json!(value);
+            let seal = asked("correct horse battery");
+            let error = seal.open(&dear, &identity).unwrap_err();
+            assert!(matches!(error, SealError::Refused { .. }), "{error}");
+            let text = error.to_string();
+            assert!(text.contains(words) && text.contains("seal.passphrase.max_memory_mib"), "{text}");
+            assert!(seal.open(&sealed, &identity).unwrap().ct_eq(key.material.expose()));
+        }
+        // Keys that were sealed at a higher cost open where that is allowed.
+        let dear = Cost { memory_kib: 16 * 1024, passes: 2, lanes: 2 };
+        let seal = PassphraseSeal::new(None, dear).unwrap();
+        seal.supply(KeyMaterial::copy_from(b"correct horse battery")).unwrap();
+        let sealed = seal.seal(&key.material, &identity).unwrap();
+        assert!(matches!(
+            asked("correct horse battery").open(&sealed, &identity),
+            Err(SealError::Refused { .. })
+        ));
+        let allowing = asked("correct horse battery").allowing(16 * 1024, 2).unwrap();
+        assert!(allowing.open(&sealed, &identity).unwrap().ct_eq(key.material.expose()));
+        for (memory_kib, passes, field) in [(8191, 1, "max_memory_mib"), (8192, 0, "max_passes")] {
+            let refused =
+                PassphraseSeal::new(None, CHEAP).unwrap().allowing(memory_kib, passes).err().unwrap();
+            assert!(matches!(refused, SealError::Invalid { what, .. } if what == field));
         }
     }
 }

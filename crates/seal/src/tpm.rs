@@ -8,9 +8,10 @@
 //! Invariants: master keys cross the bus to the TPM only in sessions that are encrypted and authenticated; the lock of what
 //! is opened is the configured authority's and for this very key.
 //!
-//! Refuses: boots that were not measured, and to open without an approval.
+//! Refuses: boots that were not measured, to open without an approval, and boots that were capped ([`cap`]).
 
 pub mod approvals;
+pub mod cap;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,6 +60,8 @@ pub struct TpmSettings {
     pub approvals: PathBuf,
     /// A file with 32 random bytes that are needed beside the TPM; made where it is missing.
     pub auth_file: Option<PathBuf>,
+    /// The register that [`TpmSeal::cap`] extends; one of `registers`, 0 to 15.
+    pub cap: Option<u8>,
     /// Which host's TPM it is.
     pub name: String,
     /// The longest that an operation of the TPM may take.
@@ -72,6 +75,7 @@ pub struct TpmSeal {
     authority: PathBuf,
     approvals: Approvals,
     auth_file: Option<PrivateFile>,
+    cap: Option<u8>,
     name: String,
 }
 
@@ -112,9 +116,9 @@ fn address(text: &str) -> Result<Address, SealError> {
 ///
 /// # Errors
 /// [`SealError::Invalid`] with the setting's name.
-pub fn check(device: &str, registers_text: &str) -> Result<(), SealError> {
+pub fn check(device: &str, registers_text: &str, cap: Option<u8>) -> Result<(), SealError> {
     address(device)?;
-    registers(registers_text).map(drop)
+    cap::check(&registers(registers_text)?, cap)
 }
 
 impl TpmSeal {
@@ -125,6 +129,7 @@ impl TpmSeal {
     pub fn new(settings: &TpmSettings) -> Result<Self, SealError> {
         let address = address(&settings.device)?;
         let registers = registers(&settings.registers)?;
+        cap::check(&registers, settings.cap)?;
         if settings.name.is_empty() || settings.name.len() > 120 {
             return Err(invalid("name", "must have 1 to 120 bytes"));
         }
@@ -142,6 +147,7 @@ impl TpmSeal {
                 .auth_file
                 .as_ref()
                 .map(|path| PrivateFile::new(path, "TPM authorization value", AUTH_LENGTH)),
+            cap: settings.cap,
             name: settings.name.clone(),
         })
     }
@@ -176,10 +182,11 @@ impl TpmSeal {
     /// How this host has booted, as something to be approved for a master key.
     ///
     /// # Errors
-    /// Those of the TPM; [`SealError::Refused`] where the boot was not measured.
+    /// Those of the TPM; [`SealError::Refused`] where the boot was not measured, or was capped.
     pub fn boot_state(&self, identity: &KeyIdentity<'_>) -> Result<BootState, SealError> {
         let values = self.tpm.pcr_read(&self.registers).map_err(|error| self.failed(error))?;
         values.require_measured().map_err(|error| self.failed(error))?;
+        self.refuse_capped(&values)?;
         Ok(boot_state(&values, identity))
     }
 
@@ -222,7 +229,9 @@ impl TpmSeal {
     /// The same where opening failed, which may wait for an approval.
     fn not_opened(&self, error: TpmError, identity: &KeyIdentity<'_>) -> SealError {
         let state = match &error {
-            TpmError::BootNotApproved(values) => Ok(boot_state(values, identity)),
+            TpmError::BootNotApproved(values) => {
+                self.refuse_capped(values).map(|()| boot_state(values, identity))
+            }
             TpmError::NoApproval { .. } => self.boot_state(identity),
             _ => return self.failed(error),
         };

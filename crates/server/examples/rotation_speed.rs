@@ -1,6 +1,6 @@
 //! How fast keys over keys are rotated on this disk: `cargo run --release -p chatelaine-server --example rotation_speed`.
 //!
-//! Prints Markdown: rotations of the master key over the keys of 10,000 projects, without rests between pages. The yardstick is
+//! An argument says how many rounds. Prints Markdown: rotations of the master key over the keys of 10,000 projects, without rests between pages. The yardstick is
 //! how fast as many records are created in batches of the same size, one after the other.
 #![allow(clippy::print_stdout, reason = "a command-line tool")]
 
@@ -76,6 +76,7 @@ fn median(mut numbers: Vec<f64>) -> f64 {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    let rounds: usize = std::env::args().nth(1).map_or(Ok(ROUNDS), |given| given.parse())?;
     let folder = tempfile::tempdir()?;
     let other = EmbeddedStore::open(&folder.path().join("yardstick.db"), &Options::default())?;
     let store: Arc<dyn Store> =
@@ -105,7 +106,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Manager::open(Arc::clone(&store), keyring, policy, Arc::new(NoTrail), clock, Settings::default())
             .await?;
     let (mut created, mut rotated) = (Vec::new(), Vec::new());
-    for round in 1..=ROUNDS {
+    for round in 1..=rounds {
         created.push(yardstick(&other).await?);
         manager.activate_master_key(&format!("master-{round}"), &KeyMaterial::random(256)?).await?;
         let began = Instant::now();
@@ -116,7 +117,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let (created, rotated) = (median(created), median(rotated));
-    println!("| {ROUNDS} rounds of {SCOPES} | per second | to the yardstick |");
+    println!("| {rounds} rounds of {SCOPES} | per second | to the yardstick |");
     println!("|---|---|---|");
     println!("| records created in batches of {PAGE} (the yardstick) | {created:.0} | 1.00 |");
     println!("| projects' keys wrapped under a new master key | {rotated:.0} | {:.2} |", rotated / created);

@@ -35,16 +35,6 @@ pub fn memory_lock_problem() -> Option<&'static str> {
     }
 }
 
-/// What to do about something that belongs to `owner` and is refused to `user`. Root is not told to take it: the server
-/// could not use it any more.
-pub fn as_its_owner(user: u32, owner: u32, path: &Path) -> String {
-    let run = format!("run this as user {owner}, for example with `sudo -u '#{owner}'`");
-    if user == 0 {
-        return run;
-    }
-    format!("{run}, or run `chown {user} {}` if you trust its content", path.display())
-}
-
 /// Makes a folder and those above it that are missing (mode 0700), each so that it survives a power cut.
 ///
 /// # Errors
@@ -84,15 +74,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-
-    #[test]
-    fn root_is_not_told_to_take_the_server_s_files() {
-        let path = Path::new("/var/lib/chatelaine");
-        assert_eq!(as_its_owner(0, 991, path), "run this as user 991, for example with `sudo -u '#991'`");
-        assert!(
-            as_its_owner(7, 991, path).ends_with("`chown 7 /var/lib/chatelaine` if you trust its content")
-        );
-    }
 
     #[test]
     fn every_missing_level_is_made_closed_to_others() {

@@ -17,6 +17,7 @@ use crate::http::control::{self, ControlSocket};
 use crate::http::gate::Gate;
 use crate::http::{App, TlsSettings, listener, sealed, surrounded};
 use crate::identity::CLOUDS_FILE;
+use crate::master_key::changes::Book;
 use crate::master_key::{Keeper, NotUnsealed};
 use crate::policy_file::PolicyFile;
 use crate::startup::{self, Opened};
@@ -83,6 +84,7 @@ pub async fn run(config: &Config) -> Result<()> {
         }
     };
     let app = Arc::clone(&opened.app);
+    keeper.cap(Book::Trail(app.manager())).await.context("seal.tpm.cap_register")?;
     control.lead_to(control::routes(Arc::clone(&app)));
     tasks.spawn(checkpoint::schedule(Arc::clone(&app)));
     tasks.spawn(count_refusals(Arc::clone(&app)));
@@ -230,6 +232,9 @@ fn warn_of_risks(config: &Config) {
             listen = %config.server.listen,
             "insecure_bind: without TLS, tokens and key strings cross the network in the clear"
         );
+    }
+    if let Some(consequence) = config.seal.cap_consequence() {
+        tracing::warn!("{consequence}");
     }
     if config.store.url == "memory:" {
         tracing::warn!("store.url is memory: — every key is lost when the server ends");

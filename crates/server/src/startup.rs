@@ -98,15 +98,6 @@ pub fn keyring(unsealed: &Unsealed) -> Result<Keyring> {
     Ok(Keyring::new((active.id.as_str(), &active.material), &retired, audit)?)
 }
 
-/// Unseals the master keys that exist, for a command: nobody waits for what may come later.
-///
-/// # Errors
-/// Those of the seals.
-pub fn existing_keyring(config: &Config) -> Result<Keyring> {
-    let unsealed = Keeper::new(config)?.custody().unseal().context("seal")?;
-    keyring(&unsealed)
-}
-
 /// Opens the configured store.
 ///
 /// # Errors
@@ -251,14 +242,14 @@ pub async fn open_at_once(config: &Config) -> Result<Opened> {
     open(config, keeper).await
 }
 
-/// Opens what work on the store needs without a server: nothing is made where nothing is, and nobody is authenticated.
+/// Opens what work on the store needs without a server, over keys that are open: nothing is made where nothing is, and nobody
+/// is authenticated.
 /// The caller notes the beginning and the end of its work.
 ///
 /// # Errors
 /// What is wrong, where, and what to do.
-pub async fn open_for_work(config: &Config) -> Result<Manager> {
+pub async fn open_for_work(config: &Config, keyring: Keyring) -> Result<Manager> {
     prepare_data_folder(&config.data.folder)?;
-    let keyring = existing_keyring(config)?;
     let url = config.store_url();
     match chatelaine_store::embedded_file(&url).context("store.url")? {
         Some(file) if file.exists() => {}

@@ -1,6 +1,6 @@
 //! How long unsealing and joining take on software TPMs: `cargo run --release -p chatelaine-tpm --example latency`.
 //!
-//! Prints Markdown. The yardstick is one bare command on the same TPM in the same round; on other TPMs the number of commands
+//! An argument says how many rounds. Prints Markdown. The yardstick is one bare command on the same TPM in the same round; on other TPMs the number of commands
 //! is what carries over.
 #![allow(
     clippy::print_stdout,
@@ -80,6 +80,8 @@ fn join(
 }
 
 fn main() {
+    let rounds: usize =
+        std::env::args().nth(1).map_or(ROUNDS, |given| given.parse().expect("a number of rounds"));
     let maker = Maker::new();
     let machine = maker.make();
     let tpm = machine.tpm();
@@ -100,7 +102,7 @@ fn main() {
     let mut rsa_holder = Series::new("of this the holder's share");
     let mut ecc = Series::new("join, P-384 endorsement key, both sides");
     let mut ecc_holder = Series::new("of this the holder's share");
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         bare.measure(&tpm, || tpm.random(16).unwrap());
         unseal.measure(&tpm, || tpm.unseal(&persistent, &approvals, None).unwrap());
         template.measure(&tpm, || tpm.unseal(&from_template, &approvals, None).unwrap());
@@ -112,7 +114,7 @@ fn main() {
         });
     }
     let yardstick = bare.quantile(50);
-    println!("| {ROUNDS} rounds on swtpm | TPM commands | p50 ms | p95 ms | p50 to the yardstick |");
+    println!("| {rounds} rounds on swtpm | TPM commands | p50 ms | p95 ms | p50 to the yardstick |");
     println!("|---|---|---|---|---|");
     for series in [&bare, &unseal, &template, &rsa, &rsa_holder, &ecc, &ecc_holder] {
         let (p50, p95) = (series.quantile(50), series.quantile(95));

@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use super::{Custody, Unsealed, check_of, gives_another_key};
+use super::proof::check_of;
+use super::sealing::gives_another_key;
+use super::{Custody, Unsealed};
 use crate::document::{KeyState, Sealed, SealedKey};
 use crate::{KeyId, MasterKeys, Seal, SealError};
 

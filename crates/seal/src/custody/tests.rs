@@ -1,9 +1,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
+use crate::KeyIdentity;
 use crate::file::FileSeal;
 use crate::passphrase::{Cost, PassphraseSeal};
-use crate::recovery::RecoveryKey;
+use crate::recovery::{RecoveryKey, RecoverySeal};
 use crate::testkit::private_folder;
 
 const NOW: &str = "2026-01-01T00:00:00Z";

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use chatelaine_crypto::KeyMaterial;
+use chatelaine_crypto::{KeyMaterial, MacKey, derive};
 use chatelaine_seal::attest::holder::{MAX_WAITING, ONLINE};
 use chatelaine_seal::attest::{
     self, Bundle, Endorsement, Granted, Holder, HolderSettings, JoinError, Joined, Known, Proven, Reason,
@@ -14,9 +14,9 @@ use chatelaine_seal::file::FileSeal;
 use chatelaine_seal::hosts::{EnrolledHost, SERVER};
 use chatelaine_seal::tpm::approvals::Approvals;
 use chatelaine_seal::{MasterKeys, Unsealed};
-use chatelaine_tpm::attest::{Hello, Refusal};
+use chatelaine_tpm::attest::{Enrolment, Grant, Hello, Pending, Refusal, challenge, check_answer};
 use chatelaine_tpm::codec::Wire as _;
-use chatelaine_tpm::software::certificate::CertificateRefusal;
+use chatelaine_tpm::software::certificate::{CertificateRefusal, Makers};
 use chatelaine_tpm::tpm::EndorsementKind;
 
 use super::*;
@@ -345,6 +345,107 @@ fn keys_of_an_attacker_are_not_taken() {
     let half = Known::Fingerprint(&fingerprint[..19]);
     assert!(matches!(proven.receive(&seal, &granted.bundle, &half), Err(JoinError::Seal(_))));
     proven.receive(&seal, &granted.bundle, &known).unwrap();
+}
+
+/// Somebody who makes the challenges himself, who knows all that is not secret and has recorded a grant.
+struct Impostor {
+    pending: Vec<u8>,
+}
+
+impl Impostor {
+    fn challenge(said: &Said) -> (Self, Vec<u8>) {
+        let (makers, registers) = (Makers::new([], []).unwrap(), "sha256:0,2,4,7,8,9".parse().unwrap());
+        let enrolled = |_: &_| Some(Enrolment::ByNameOnly);
+        let channel = format!("chatelaine master key\0{SERVER}");
+        let (challenge, pending) =
+            challenge(said.message(), enrolled, &makers, now(), registers, channel.as_bytes()).unwrap();
+        (Self { pending: pending.to_secret_bytes().to_vec() }, challenge.to_bytes())
+    }
+
+    fn pending(&self) -> Pending {
+        Pending::from_secret_bytes(&self.pending).unwrap()
+    }
+
+    /// A recorded grant, as if it had been made in this exchange: the secret and the transcript are the impostor's.
+    fn renew(&self, recorded: &[u8]) -> Vec<u8> {
+        let mut grant = Grant::from_bytes(recorded).unwrap();
+        let body = &recorded[..recorded.len() - grant.proof.len()];
+        let key = MacKey::new(&KeyMaterial::copy_from(&self.pending[2..34]));
+        grant.proof = key.sign(&[b"grant", &self.pending[36..68], body]);
+        grant.to_bytes()
+    }
+
+    /// A key of the impostor's own, granted to the host as it is quoted and approved.
+    fn grant(&self, answer: &[u8], key: &MasterKey, cluster: &KeyId, like: &Grant) -> Vec<u8> {
+        let identity = key.identity(cluster);
+        let reference = identity.policy_reference();
+        let approvals = [like.approval.clone()];
+        let admitted =
+            check_answer(self.pending(), answer, &like.authority, reference.as_bytes(), &approvals).unwrap();
+        let digest = chatelaine_crypto::sha256(&[&identity.associated_data("tpm")]);
+        admitted.grant(&[key.material.expose(), &digest[..]].concat()).unwrap().to_bytes()
+    }
+
+    fn vouch(&self, mut bundle: Bundle) -> Vec<u8> {
+        let bytes = bundle.to_bytes();
+        bundle.proof = self.pending().vouch(&bytes[..bytes.len() - bundle.proof.len()]);
+        bundle.to_bytes()
+    }
+}
+
+/// T-JOIN-FOREIGN-KEY: the right active key, recorded, does not bring a key of somebody else's along.
+#[test]
+fn a_recorded_grant_brings_no_other_keys_along() {
+    let mut site = Site::new();
+    let host = Host::new();
+    site.enrol(&host, false, SERVER);
+    let (_, granted) = site.admit_approved(&host);
+    let recorded = Bundle::parse(&granted.bundle).unwrap();
+    let seal = TpmSeal::new(&settings(&host, &site)).unwrap();
+    let fingerprint = site.fingerprint();
+    let known = Known::Fingerprint(&fingerprint);
+
+    let tpm = host.tpm.tpm();
+    let said = Said::hello(&tpm, RSA).unwrap();
+    let (impostor, challenge) = Impostor::challenge(&said);
+    let (proven, answer) = said.answer(&tpm, &challenge).unwrap();
+    let mut renewed = recorded.clone();
+    for key in &mut renewed.keys {
+        key.grant = impostor.renew(&key.grant);
+    }
+    // As it was recorded it is of another exchange; renewed and whole it is the same list of the same keys, which is all
+    // that the impostor can make of it.
+    let as_recorded = impostor.vouch(recorded.clone());
+    let refused = proven.receive(&seal, &as_recorded, &known).unwrap_err();
+    assert!(matches!(refused, JoinError::Exchange(Refusal::GrantProof)), "{refused}");
+    let joined = proven.receive(&seal, &impostor.vouch(renewed.clone()), &known).unwrap();
+    assert!(same_keys(&joined.keys, &site.unsealed.keys));
+
+    // His own key in place of the retired one, under its id and epoch, with the approval that was recorded for it.
+    let own = MasterKey {
+        id: recorded.keys[1].id.clone(),
+        epoch: recorded.keys[1].epoch,
+        material: KeyMaterial::random(256).unwrap(),
+    };
+    let like = Grant::from_bytes(&recorded.keys[1].grant).unwrap();
+    let mut forged = renewed.clone();
+    forged.keys[1].grant = impostor.grant(&answer, &own, site.unsealed.cluster(), &like);
+    let other = |outcome: Result<Joined, JoinError>, id: &KeyId| {
+        let refused = outcome.unwrap_err();
+        assert!(matches!(&refused, JoinError::OtherKey(key) if key == id), "{refused}");
+    };
+    // With the recorded check the key is not the one it is said to be.
+    other(proven.receive(&seal, &impostor.vouch(forged.clone()), &known), &own.id);
+    // With its own check the list is not the one that the active key has authenticated.
+    let check = derive(&own.material, "chatelaine master key check", &[], 32).unwrap();
+    let identity = own.identity(site.unsealed.cluster());
+    forged.keys[1].check = MacKey::new(&check).sign(&[&identity.associated_data("check")]);
+    other(proven.receive(&seal, &impostor.vouch(forged), &known), &site.unsealed.keys.active.id);
+    // Nor with a key left out.
+    let mut shorter = renewed;
+    shorter.keys.pop();
+    other(proven.receive(&seal, &impostor.vouch(shorter), &known), &site.unsealed.keys.active.id);
+    assert_empty(&tpm);
 }
 
 /// Another cluster, or another authority's word.

@@ -51,6 +51,7 @@ impl Host {
             authority: self.path("authority.pub"),
             approvals: self.path("approvals"),
             auth_file: None,
+            cap: None,
             name: "host".to_owned(),
             timeout: Duration::from_secs(20),
         }
@@ -257,6 +258,48 @@ fn the_file_is_needed_beside_the_tpm() {
     assert_empty(&host.tpm.tpm());
 }
 
+/// After the cap nobody opens, seals or approves anything in this boot; after a restart all is as before.
+#[test]
+fn a_capped_boot_opens_nothing_until_the_next_start() {
+    let mut host = Host::new();
+    let capping = TpmSeal::new(&TpmSettings { cap: Some(9), ..host.settings() }).unwrap();
+    let custody = Custody::new(host.path("sealed-keys.json"), vec![Arc::new(host.seal())]);
+    let mut unsealed = custody.create(NOW).unwrap();
+    let state = unsealed.pending.pop().unwrap();
+    host.approve(state.clone());
+    custody.unseal().unwrap();
+    // Without the setting nothing happens.
+    assert_eq!(host.seal().cap().unwrap(), None);
+    custody.unseal().unwrap();
+    assert!(!capping.is_capped().unwrap());
+
+    let others = host.tpm.tool(&["tpm2_pcrread", "sha256:0,2,4,7,8+sha384:9"]);
+    assert_eq!(capping.cap().unwrap(), Some(9));
+    assert_eq!(host.tpm.tool(&["tpm2_pcrread", "sha256:0,2,4,7,8+sha384:9"]), others);
+    assert!(capping.is_capped().unwrap() && host.seal().is_capped().unwrap());
+    let Err(SealError::Sealed { failures, pending, .. }) = custody.unseal() else { panic!("it opens") };
+    assert!(failures[0].contains("PCR 9 was capped"), "{failures:?}");
+    assert!(pending.is_empty(), "a capped boot is none to be approved");
+    let active = &unsealed.keys.active;
+    let identity = KeyIdentity { cluster: &state.cluster, id: &active.id, epoch: active.epoch };
+    for refused in [
+        host.seal().boot_state(&identity).map(drop),
+        host.seal().seal(&active.material, &identity).map(drop),
+        custody.rotate(&mut unsealed, NOW),
+    ] {
+        assert!(matches!(refused, Err(SealError::Refused { .. })), "{refused:?}");
+    }
+    assert_eq!(unsealed.keys.active.epoch, 1);
+
+    host.reboot("firmware 1");
+    assert!(!capping.is_capped().unwrap());
+    custody.unseal().unwrap();
+    // Another boot that nobody approved is still called that.
+    host.reboot("firmware 2");
+    assert!(matches!(custody.unseal(), Err(SealError::Sealed { pending, .. }) if pending.len() == 1));
+    assert_empty(&host.tpm.tpm());
+}
+
 #[test]
 fn a_tpm_that_is_away_may_come_back() {
     let mut host = Host::new();
@@ -281,6 +324,11 @@ fn settings_are_checked() {
         (TpmSettings { registers: "everything".to_owned(), ..settings.clone() }, "registers"),
         (TpmSettings { registers: "sha256:24".to_owned(), ..settings.clone() }, "registers"),
         (TpmSettings { name: String::new(), ..settings.clone() }, "name"),
+        (TpmSettings { cap: Some(5), ..settings.clone() }, "cap_register"),
+        (
+            TpmSettings { cap: Some(23), registers: "sha256:0,23".to_owned(), ..settings.clone() },
+            "cap_register",
+        ),
     ] {
         assert!(matches!(TpmSeal::new(&wrong), Err(SealError::Invalid { what: found, .. }) if found == what));
     }

@@ -9,6 +9,7 @@ use chatelaine_seal::{Custody, MasterKeys, SealError, Unsealed};
 
 use super::Host;
 use crate::master_key::blocking;
+use crate::master_key::changes::Book;
 
 /// Opens everything, then looks after rotation.
 pub(super) async fn run(host: Arc<Host>) {
@@ -23,6 +24,14 @@ pub(super) async fn run(host: Arc<Host>) {
         };
         tracing::error!(%error, advice, "SEALED: no key is given out until the service's master key opens");
         host.keeper.wait_until_unsealed(|| false, pause).await;
+    }
+    if host.config.seal.tpm.cap().is_some() {
+        // After it the TPM opens nothing more, other services' keys either.
+        open_others(Arc::clone(&host), pause).await;
+        if let Err(error) = host.keeper.cap(Book::Diary).await {
+            tracing::error!(%error, "seal.tpm.cap_register: no key is given out, since the TPM would still open the master keys");
+            return;
+        }
     }
     if let Err(error) = take(&host).await {
         tracing::error!(%error, "the master keys cannot be used");
@@ -52,7 +61,9 @@ pub(super) fn service_keys(keys: &MasterKeys) -> Result<ServiceKeys, CryptoError
 
 /// Opens the documents of other services; those that do not open are tried again.
 async fn open_others(host: Arc<Host>, pause: Duration) {
-    let mut waiting: Vec<_> = host.config.agent.keyrings.clone().into_iter().collect();
+    let open = host.agent.keyring().other_ids();
+    let mut waiting: Vec<_> =
+        host.config.agent.keyrings.clone().into_iter().filter(|(name, _)| !open.contains_key(name)).collect();
     while !waiting.is_empty() {
         let mut left = Vec::new();
         for (name, path) in waiting {

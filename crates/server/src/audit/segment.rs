@@ -90,7 +90,7 @@ pub(crate) fn prepare_folder(folder: &Path) -> Result<(), TrailError> {
         return Err(insecure(format!(
             "belongs to user {}, this runs as user {user}; {}",
             facts.uid(),
-            crate::platform::as_its_owner(user, facts.uid(), folder)
+            chatelaine_seal::ownership::as_its_owner(user, facts.uid(), folder)
         )));
     }
     if facts.mode() & 0o077 != 0 {

@@ -129,6 +129,11 @@ impl Failure {
         Self::new(Exit::Usage, message)
     }
 
+    /// Adds what to do, where nothing was said yet.
+    pub(crate) fn or_advise(self, advice: impl Into<String>) -> Self {
+        if self.advice.is_some() { self } else { self.advise(advice) }
+    }
+
     /// Adds what to do.
     pub(crate) fn advise(mut self, advice: impl Into<String>) -> Self {
         self.advice = Some(advice.into());

@@ -14,12 +14,21 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use chatelaine_core::keyring::Keyring;
 use clap::Parser;
 
 use super::{Cli, Terminal, run};
+use crate::config::Config;
+use crate::master_key::Keeper;
+use crate::startup;
 use fake::{Fake, TOKEN};
 
 const ID: &str = "6f1c7a0e-3b52-4a53-9a54-0f6c1f5be1a7";
+
+/// The keyring over the master keys of a data folder.
+fn keyring(config: &Config) -> Keyring {
+    startup::keyring(&Keeper::new(config).unwrap().custody().unseal().unwrap()).unwrap()
+}
 
 #[derive(Clone, Default)]
 struct Buffer(Arc<Mutex<Vec<u8>>>);

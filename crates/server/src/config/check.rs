@@ -52,6 +52,23 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         return wrong("seal.also", format!("{} is named twice", twice.1.name()));
     }
     let passphrase = &config.seal.passphrase;
+    for (setting, most, own, bound) in [
+        ("seal.passphrase.max_memory_mib", passphrase.max_memory_mib, passphrase.memory_mib, 4096),
+        ("seal.passphrase.max_passes", passphrase.max_passes, passphrase.passes, 64),
+    ] {
+        if most != 0 && !(own..=bound).contains(&most) {
+            let problem =
+                format!("it is {most}; allowed are 0, for what new keys cost, and {own} to {bound}");
+            return wrong(setting, problem);
+        }
+    }
+    let cap = config.seal.tpm.cap_register;
+    if !(-1..=15).contains(&cap) {
+        let problem = format!(
+            "it is {cap}; allowed are -1 for none, and 0 to 15: higher ones can be reset without a restart of the host"
+        );
+        return wrong("seal.tpm.cap_register", problem);
+    }
     if passphrase.descriptor != 0 {
         if !(3..=1023).contains(&passphrase.descriptor) {
             let problem = format!("it is {}, 3 to 1023 are allowed, or 0 for none", passphrase.descriptor);
@@ -78,7 +95,11 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         }
     }
     if kinds.contains(&SealKind::Tpm)
-        && let Err(error) = chatelaine_seal::tpm::check(&config.seal.tpm.device, &config.seal.tpm.registers)
+        && let Err(error) = chatelaine_seal::tpm::check(
+            &config.seal.tpm.device,
+            &config.seal.tpm.registers,
+            config.seal.tpm.cap(),
+        )
     {
         let (what, problem) = match error {
             SealError::Invalid { what, problem } => (what, problem),

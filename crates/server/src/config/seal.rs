@@ -47,6 +47,27 @@ impl SealConfig {
     pub fn kinds(&self) -> impl Iterator<Item = SealKind> {
         std::iter::once(self.kind).chain(self.also.iter().copied())
     }
+
+    /// What an operator has to know who lets a register be capped.
+    pub fn cap_consequence(&self) -> Option<String> {
+        let register = self.tpm.cap()?;
+        let others: Vec<_> = self.kinds().filter(|kind| *kind != SealKind::Tpm).map(SealKind::name).collect();
+        if others.len() == self.kinds().count() {
+            return None;
+        }
+        let begin = format!(
+            "seal.tpm.cap_register: after the TPM has opened the master keys, PCR {register} is extended, and the TPM opens them \
+             for nobody until the host starts anew; to rotate them, set it to -1 and restart the host first"
+        );
+        Some(if others.is_empty() {
+            format!(
+                "{begin}. No other seal is configured: a server that ends cannot start again without a restart of the host, \
+                 and commands that open the keys themselves do not work meanwhile"
+            )
+        } else {
+            format!("{begin}. Until then {} alone opens them", others.join(" or "))
+        })
+    }
 }
 
 /// What seals master keys.
@@ -101,11 +122,24 @@ pub struct PassphraseSealConfig {
     pub passes: u32,
     /// Lanes, 1 to 16.
     pub lanes: u32,
+    /// The most MiB of memory that are spent on opening, whatever the document of sealed keys asks for: it can be
+    /// authenticated only afterwards. 0: `memory_mib`. Set it where keys were sealed at a higher cost than that of new ones.
+    pub max_memory_mib: u32,
+    /// The most passes, likewise. 0: `passes`.
+    pub max_passes: u32,
 }
 
 impl Default for PassphraseSealConfig {
     fn default() -> Self {
-        Self { file: PathBuf::new(), descriptor: 0, memory_mib: 64, passes: 3, lanes: 4 }
+        Self {
+            file: PathBuf::new(),
+            descriptor: 0,
+            memory_mib: 64,
+            passes: 3,
+            lanes: 4,
+            max_memory_mib: 0,
+            max_passes: 0,
+        }
     }
 }
 
@@ -176,8 +210,19 @@ pub struct TpmSealConfig {
     /// A folder of PEM files with certificates of makers of TPMs, each of which is trusted, for hosts that join and are
     /// enrolled with their certificate. Empty: no maker is trusted.
     pub makers: PathBuf,
+    /// A register among `registers`, 0 to 15, that is extended when the TPM has opened the keys for the server: nothing opens
+    /// them by the TPM again before the host starts anew, neither this server nor a command nor an intruder. So a server that
+    /// ends needs a restart of the host, or another seal. -1: none.
+    pub cap_register: i32,
     /// Seconds that one command of the TPM may take.
     pub timeout_seconds: u64,
+}
+
+impl TpmSealConfig {
+    /// The register to be capped, if any.
+    pub fn cap(&self) -> Option<u8> {
+        u8::try_from(self.cap_register).ok()
+    }
 }
 
 impl Default for TpmSealConfig {
@@ -190,6 +235,7 @@ impl Default for TpmSealConfig {
             auth_file: PathBuf::new(),
             name: String::new(),
             makers: PathBuf::new(),
+            cap_register: -1,
             timeout_seconds: 30,
         }
     }

@@ -56,6 +56,10 @@ fn what_is_wrong_is_named() {
         ("", &["listen=1"], ["--set listen", "section.name=value"]),
         ("", &["nothing"], ["--set nothing", "section.name=value"]),
         ("", &["seal.kind=stone"], ["seal.kind", "file"]),
+        ("", &["seal.passphrase.max_memory_mib=32"], ["seal.passphrase.max_memory_mib", "64 to 4096"]),
+        ("", &["seal.passphrase.max_passes=65"], ["seal.passphrase.max_passes", "3 to 64"]),
+        ("", &["seal.tpm.cap_register=16"], ["seal.tpm.cap_register", "0 to 15"]),
+        ("", &["seal.kind=tpm", "seal.tpm.cap_register=5"], ["seal.tpm.cap_register", "sha256:0,2,4,7,8,9"]),
         ("", &["policy.refused_roles=[\"Compute\"]"], ["policy.refused_roles", "lower case"]),
     ] {
         let text = problem(file, overrides);
@@ -67,6 +71,22 @@ fn what_is_wrong_is_named() {
 fn a_missing_file_is_an_error_not_the_defaults() {
     let sources = Sources { file: Some(PathBuf::from("/nonexistent/chatelaine.toml")), ..Sources::default() };
     assert!(load(&sources).unwrap_err().to_string().contains("/nonexistent/chatelaine.toml"));
+}
+
+/// Said where it matters, and nowhere else.
+#[test]
+fn the_consequence_of_a_cap_is_told() {
+    let told = |overrides: &[&str]| {
+        let overrides = overrides.iter().map(|text| (*text).to_owned()).collect();
+        load(&Sources { overrides, ..Sources::default() }).unwrap().seal.cap_consequence()
+    };
+    let cap = "seal.tpm.cap_register=9";
+    assert_eq!(told(&["seal.kind=tpm"]), None);
+    assert_eq!(told(&[cap]), None);
+    let alone = told(&["seal.kind=tpm", cap]).unwrap();
+    assert!(alone.contains("PCR 9") && alone.contains("No other seal"), "{alone}");
+    let other = told(&["seal.kind=passphrase", "seal.also=[\"tpm\"]", cap]).unwrap();
+    assert!(other.contains("passphrase alone opens"), "{other}");
 }
 
 #[test]

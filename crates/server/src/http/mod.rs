@@ -36,7 +36,6 @@ use chatelaine_core::turns::Turns;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use ipnet::IpNet;
 use tokio::sync::Semaphore;
-use tower::Layer as _;
 
 use crate::audit::{FileTrail, LimitedTrail};
 use crate::config::{BarbicanConfig, Config};
@@ -173,13 +172,7 @@ impl App {
     }
 }
 
-/// All routes with the layers around them.
-pub fn router(app: Arc<App>) -> Router {
-    // Around the router: it decides which route is found.
-    Router::new().fallback_service(barbican::path::NormalisePath.layer(surrounded(app)))
-}
-
-/// The same for clean paths.
+/// All routes with the layers around them, for paths that the gate has made clean.
 pub fn surrounded(app: Arc<App>) -> Router {
     routes(&app)
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked))

@@ -8,13 +8,14 @@ use serde::de::DeserializeOwned;
 use tower::ServiceExt as _;
 
 use super::context::Peer;
+use super::gate::Gate;
 use super::*;
 use crate::startup;
 
 struct Server {
     folder: tempfile::TempDir,
     app: Arc<App>,
-    router: Router,
+    gate: Gate,
 }
 
 impl Server {
@@ -24,7 +25,7 @@ impl Server {
         config.data.folder = folder.path().join("data");
         config.server.metrics_networks = vec!["127.0.0.0/8".parse().unwrap()];
         let app = startup::open_at_once(&config).await.unwrap().app;
-        Self { folder, router: router(Arc::clone(&app)), app }
+        Self { folder, gate: Gate::new(surrounded(Arc::clone(&app))), app }
     }
 
     async fn ask<T: DeserializeOwned>(&self, path: &str, from: &str, token: Option<&str>) -> (u16, T) {
@@ -33,7 +34,7 @@ impl Server {
         if let Some(token) = token {
             request.headers_mut().insert("x-auth-token", token.parse().unwrap());
         }
-        let answer = self.router.clone().oneshot(request).await.unwrap();
+        let answer = self.gate.clone().oneshot(request).await.unwrap();
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         (status, serde_json::from_slice(&body).unwrap_or_else(|error| panic!("{error}: {body:?}")))

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use chatelaine_client::SecretText;
+use chatelaine_seal::ownership::{self, Doubt};
 use rustix::fs::{CWD, FlockOperation, Gid, Mode, OFlags, RenameFlags, Uid};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
@@ -108,7 +109,7 @@ fn check_file(path: &Path, facts: &Metadata) -> Result<(), IdentityError> {
     if !facts.is_file() {
         return Err(IdentityError::file(path, "is not a plain file", "name a plain file"));
     }
-    check_owner(path, facts)?;
+    ownership::check_owner(path, facts).map_err(|doubt| doubted(path, doubt))?;
     let mode = facts.mode() & 0o7777;
     if mode & 0o027 == 0 {
         return Ok(());
@@ -123,33 +124,14 @@ fn check_file(path: &Path, facts: &Metadata) -> Result<(), IdentityError> {
     ))
 }
 
-fn check_owner(path: &Path, facts: &Metadata) -> Result<(), IdentityError> {
-    let user = rustix::process::geteuid().as_raw();
-    if facts.uid() == user || facts.uid() == 0 {
-        return Ok(());
-    }
-    Err(IdentityError::file(
-        path,
-        format!("belongs to user {}, not to the running user {user} or root", facts.uid()),
-        crate::platform::as_its_owner(user, facts.uid(), path),
-    ))
-}
-
 /// Whoever can write to the folder can put another file in place of the right one.
 pub(super) fn check_folder(folder: &Path) -> Result<(), IdentityError> {
     let facts = std::fs::metadata(folder).map_err(IdentityError::io("cannot look at the folder", folder))?;
-    if !facts.is_dir() {
-        return Err(IdentityError::file(folder, "is not a folder", "name a file in a folder"));
-    }
-    check_owner(folder, &facts)?;
-    if facts.mode() & 0o022 == 0 {
-        return Ok(());
-    }
-    Err(IdentityError::file(
-        folder,
-        format!("others can write to the folder (mode {:04o})", facts.mode() & 0o7777),
-        format!("run `chmod go-w {}`", folder.display()),
-    ))
+    ownership::check_folder(folder, &facts).map_err(|doubt| doubted(folder, doubt))
+}
+
+fn doubted(path: &Path, Doubt { problem, remedy }: Doubt) -> IdentityError {
+    IdentityError::file(path, problem, remedy)
 }
 
 /// Makes a folder and its parents with mode 0700; what exists stays as it is.

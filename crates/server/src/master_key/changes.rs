@@ -6,9 +6,9 @@ use chatelaine_core::audit::{Action, Outcome};
 use chatelaine_core::manager::Manager;
 use chatelaine_crypto::KeyMaterial;
 use chatelaine_seal::recovery::RecoveryRecipient;
-use chatelaine_seal::{Custody, KeyId, SealError, Unsealed};
+use chatelaine_seal::{Custody, KeyId, Seal as _, SealError, Unsealed};
 
-use super::{Keeper, now, seal, seals};
+use super::{Keeper, blocking, now, seal, seals};
 use crate::config::SealKind;
 
 /// Where it is written down what was done.
@@ -138,6 +138,33 @@ impl Keeper {
             custody.set_recovery(unsealed, recipient, &now())
         };
         book.around(self, Action::SealMasterKey, &text, work).await
+    }
+
+    /// Caps this boot, where that is configured and the TPM has opened the keys in it: everything else is open by now, so that
+    /// the TPM is needed no more.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; the server must not serve then.
+    pub(crate) async fn cap(&self, book: Book<'_>) -> Result<(), ChangeError> {
+        let Some((tpm, register)) = self.tpm_to_cap() else { return Ok(()) };
+        let text = format!(
+            "no master key by {} until the host starts anew: PCR {register} is extended",
+            tpm.describe()
+        );
+        book.note(self, Action::SealMasterKey, Outcome::Pending, &text).await?;
+        match blocking(move || tpm.cap()).await {
+            Ok(_) => {
+                tracing::warn!(
+                    register,
+                    "capped: the TPM opens the master keys for nobody until the host starts anew"
+                );
+                book.note(self, Action::SealMasterKey, Outcome::Success, &text).await
+            }
+            Err(error) => {
+                book.note(self, Action::SealMasterKey, Outcome::Failure, &format!("{text}: {error}")).await?;
+                Err(error.into())
+            }
+        }
     }
 
     /// Removes a retired master key for good.

@@ -15,6 +15,7 @@ mod seals;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chatelaine_core::audit::{Action, Outcome};
@@ -40,6 +41,8 @@ pub struct Keeper {
     seals: Vec<Arc<dyn Seal>>,
     passphrase: Option<PassphraseSeal>,
     tpm: Option<Arc<TpmSeal>>,
+    /// Whether it was the TPM that opened a key.
+    opened_by_tpm: AtomicBool,
     config: Config,
     diary: Diary,
     unsealed: Mutex<Option<Unsealed>>,
@@ -109,6 +112,7 @@ impl Keeper {
             seals: all,
             passphrase,
             tpm,
+            opened_by_tpm: AtomicBool::new(false),
             config: config.clone(),
             diary: Diary::in_folder(&config.data.folder),
             unsealed: Mutex::new(None),
@@ -174,8 +178,30 @@ impl Keeper {
             other => other.map(|unsealed| (unsealed, false)),
         })
         .await;
+        self.settle(&mut held, outcome)
+    }
+
+    /// Takes what a command has opened itself, or why nothing opened.
+    ///
+    /// # Errors
+    /// That.
+    pub(crate) async fn take(&self, outcome: Result<Unsealed, SealError>) -> Result<(), SealError> {
+        let mut held = self.unsealed.lock().await;
+        let settled = self.settle(&mut held, outcome.map(|unsealed| (unsealed, false)));
+        settled.map_err(NotUnsealed::into_error)
+    }
+
+    /// Keeps the keys, or the problem, and writes down what happened. With the keys: whether they were made.
+    fn settle(
+        &self,
+        held: &mut Option<Unsealed>,
+        outcome: Result<(Unsealed, bool), SealError>,
+    ) -> Result<(), NotUnsealed> {
         match outcome {
             Ok((unsealed, made)) => {
+                let tpm = self.tpm.as_ref().filter(|_| !made).map(|tpm| tpm.describe());
+                let by_tpm = tpm.is_some_and(|tpm| unsealed.opened_by.contains(&tpm));
+                self.opened_by_tpm.store(by_tpm, Ordering::Relaxed);
                 for failure in &unsealed.failures {
                     tracing::warn!(failure, "a seal did not open; another one did");
                 }
@@ -295,6 +321,13 @@ impl Keeper {
     /// The TPM seal, where it is configured.
     pub(crate) fn tpm(&self) -> Option<&Arc<TpmSeal>> {
         self.tpm.as_ref()
+    }
+
+    /// The TPM seal and the register to be capped, where one is and this TPM has opened the keys.
+    fn tpm_to_cap(&self) -> Option<(Arc<TpmSeal>, u8)> {
+        let register = self.config.seal.tpm.cap()?;
+        let tpm = self.tpm.as_ref().filter(|_| self.opened_by_tpm.load(Ordering::Relaxed))?;
+        Some((Arc::clone(tpm), register))
     }
 
     /// Whether a person has to give the passphrase.

@@ -48,8 +48,13 @@ impl Seals {
 pub(super) fn passphrase(config: &Config) -> Result<PassphraseSeal, SealError> {
     let settings = &config.seal.passphrase;
     let file: Option<PathBuf> = Some(settings.file.clone()).filter(|path| !path.as_os_str().is_empty());
-    let memory_kib = settings.memory_mib.saturating_mul(1024);
-    PassphraseSeal::new(file, Cost { memory_kib, passes: settings.passes, lanes: settings.lanes })
+    let kib = |mib: u32| mib.saturating_mul(1024);
+    let or = |most: u32, own: u32| if most == 0 { own } else { most };
+    let cost = Cost { memory_kib: kib(settings.memory_mib), passes: settings.passes, lanes: settings.lanes };
+    PassphraseSeal::new(file, cost)?.allowing(
+        kib(or(settings.max_memory_mib, settings.memory_mib)),
+        or(settings.max_passes, settings.passes),
+    )
 }
 
 /// The TPM seal, as its section says.
@@ -70,6 +75,7 @@ pub(crate) fn tpm(config: &Config) -> Result<TpmSeal, SealError> {
         registers: settings.registers.clone(),
         authority: config.release_authority_path(),
         approvals: config.approvals_path(),
+        cap: settings.cap(),
         auth_file: Some(settings.auth_file.clone()).filter(|path| !path.as_os_str().is_empty()),
         name,
         timeout: Duration::from_secs(settings.timeout_seconds),

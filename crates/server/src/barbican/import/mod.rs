@@ -70,6 +70,17 @@ pub enum Target<'a> {
 }
 
 impl Target<'_> {
+    /// The object's id, and what is here under it.
+    async fn take(self, object: Object, existing: Existing) -> (String, chatelaine_core::Result<Standing>) {
+        match object {
+            Object::Secret(secret) => (secret.id.to_string(), self.secret(&secret, existing).await),
+            Object::Document(document) => {
+                let standing = self.document(&document, existing).await;
+                (document.document.id, standing)
+            }
+        }
+    }
+
     async fn secret(self, secret: &ImportedSecret, existing: Existing) -> chatelaine_core::Result<Standing> {
         match self {
             Self::Manager(manager) => manager.import_secret(secret, existing).await,
@@ -89,6 +100,34 @@ impl Target<'_> {
             Self::Nothing => Ok(Standing::Absent),
         }
     }
+}
+
+/// What comes in pages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Paged {
+    Secrets,
+    Containers,
+}
+
+/// What was read of one object.
+enum Row {
+    Secret(SecretRow),
+    Container(ContainerRow),
+}
+
+impl Row {
+    fn id(&self) -> &str {
+        match self {
+            Self::Secret(row) => &row.id,
+            Self::Container(row) => &row.id,
+        }
+    }
+}
+
+/// What comes of it.
+enum Object {
+    Secret(Box<ImportedSecret>),
+    Document(Box<ImportedDocument>),
 }
 
 /// How far an import has come.
@@ -190,90 +229,75 @@ impl Import {
     ) -> Result<Report, ImportError> {
         self.report.dry_run = !matches!(target, Target::Manager(_));
         self.report.orders_left_out = self.totals.orders;
-        self.secrets(target, progress).await?;
-        self.containers(target, progress).await?;
+        // Secrets first: containers tell which of them stayed out.
+        self.all(Paged::Secrets, target, progress).await?;
+        self.all(Paged::Containers, target, progress).await?;
         self.quotas(target).await?;
         Ok(self.report)
     }
 
-    async fn secrets(
+    /// Everything of one kind, page by page.
+    async fn all(
         &mut self,
+        paged: Paged,
         target: Target<'_>,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(), ImportError> {
+        let (sort, stage, of) = match paged {
+            Paged::Secrets => (Sort::Secret, "secrets", self.totals.secrets),
+            Paged::Containers => (Sort::Container, "containers", self.totals.containers),
+        };
         let (mut after, mut done) = (None, 0_u64);
         loop {
-            let page = self.source.secrets(after.as_deref()).await?;
+            let after_it = after.as_deref();
+            let page: Vec<Row> = match paged {
+                Paged::Secrets => self.source.secrets(after_it).await?.into_iter().map(Row::Secret).collect(),
+                Paged::Containers => {
+                    self.source.containers(after_it).await?.into_iter().map(Row::Container).collect()
+                }
+            };
             let Some(last) = page.last() else { return Ok(()) };
-            after = Some(last.id.clone());
+            after = Some(last.id().to_owned());
             let mut ready = Vec::new();
             for row in page {
-                let id = row.id.clone();
-                match self.secret(row) {
-                    Ok(secret) => ready.push(secret),
+                let id = row.id().to_owned();
+                match self.convert(row) {
+                    Ok(object) => ready.push(object),
                     Err(omission) => {
                         done = done.saturating_add(1);
-                        if omission.0 != Reason::Deleted {
+                        if paged == Paged::Secrets && omission.0 != Reason::Deleted {
                             self.missing.insert(id.clone());
                         }
-                        self.report.leave_out(Sort::Secret, &id, omission);
+                        self.report.leave_out(sort, &id, omission);
                     }
                 }
             }
             let existing = self.choices.existing;
             let mut arriving = stream::iter(ready)
-                .map(async |secret| (secret.id.to_string(), target.secret(&secret, existing).await))
+                .map(async |object| target.take(object, existing).await)
                 .buffer_unordered(AT_ONCE);
             while let Some((id, standing)) = arriving.next().await {
-                tell(&mut self.report, Sort::Secret, &id, standing)?;
+                tell(&mut self.report, sort, &id, standing)?;
                 done = done.saturating_add(1);
-                progress(Progress { stage: "secrets", done, of: self.totals.secrets });
+                progress(Progress { stage, done, of });
             }
         }
     }
 
-    fn secret(&mut self, row: SecretRow) -> Result<ImportedSecret, Omission> {
-        let sealed = convert::secret(row, self.now)?;
-        convert::open(sealed, &mut self.keys, self.now, self.choices.max_payload)
-    }
-
-    async fn containers(
-        &mut self,
-        target: Target<'_>,
-        progress: &mut (dyn FnMut(Progress) + Send),
-    ) -> Result<(), ImportError> {
-        let (mut after, mut done) = (None, 0_u64);
-        loop {
-            let page = self.source.containers(after.as_deref()).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = Some(last.id.clone());
-            let mut ready = Vec::new();
-            for row in page {
-                let (id, incomplete) = (row.id.clone(), self.is_incomplete(&row));
-                match convert::container(row) {
-                    Ok(container) => {
-                        if incomplete {
-                            self.report.incomplete_containers.push(id);
-                        }
-                        ready.push(container);
-                    }
-                    Err(omission) => {
-                        done = done.saturating_add(1);
-                        self.report.leave_out(Sort::Container, &id, omission);
-                    }
-                }
+    fn convert(&mut self, row: Row) -> Result<Object, Omission> {
+        match row {
+            Row::Secret(row) => {
+                let sealed = convert::secret(row, self.now)?;
+                let secret = convert::open(sealed, &mut self.keys, self.now, self.choices.max_payload)?;
+                Ok(Object::Secret(Box::new(secret)))
             }
-            let existing = self.choices.existing;
-            let mut arriving = stream::iter(ready)
-                .map(async |container| {
-                    let standing = target.document(&container, existing).await;
-                    (container.document.id, standing)
-                })
-                .buffer_unordered(AT_ONCE);
-            while let Some((id, standing)) = arriving.next().await {
-                tell(&mut self.report, Sort::Container, &id, standing)?;
-                done = done.saturating_add(1);
-                progress(Progress { stage: "containers", done, of: self.totals.containers });
+            Row::Container(row) => {
+                let (id, incomplete) = (row.id.clone(), self.is_incomplete(&row));
+                let container = convert::container(row)?;
+                if incomplete {
+                    self.report.incomplete_containers.push(id);
+                }
+                Ok(Object::Document(Box::new(container)))
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{blocking, control, during, failed, load};
+use super::{blocking, control, during, failed, load, opening};
 use crate::audit::{Expected, Finding, FindingKind, Head, VerifyReport, format, verify};
 use crate::cli::{Exit, Failure, Format, Global, Terminal};
 use crate::config::Config;
@@ -86,7 +86,7 @@ pub(crate) async fn run(
         return Err(Failure::usage(format!("{}: there is no audit trail", folder.display()))
             .advise("name the server's configuration with --config FILE"));
     }
-    let keyring = startup::existing_keyring(&config).map_err(failed)?;
+    let keyring = opening::keyring(&config, terminal).await?;
     let (noted, lost) = noted_heads(&config, &keyring, terminal).await;
     let key = Arc::new(keyring.audit_key());
     let bar = if terminal.errors_is_terminal {
@@ -142,7 +142,8 @@ async fn acknowledge(config: &Config, number: u64, terminal: &mut Terminal) -> R
             control::post(stream, &format!("/audit/acknowledge/{number}"), PATIENCE).await?;
         }
         None => {
-            let manager = startup::open_for_work(config).await.map_err(failed)?;
+            let keyring = opening::keyring(config, terminal).await?;
+            let manager = startup::open_for_work(config, keyring).await.map_err(failed)?;
             during(&manager, "audit acknowledge", checkpoint::acknowledge(&manager, number)).await?;
         }
     }

@@ -52,6 +52,9 @@ fn check(global: &Global, terminal: &mut Terminal) -> Result<Exit, Failure> {
     if config.has_tls() {
         TlsSettings::open(&config.server.tls).map_err(|error| wrong(error.into()))?;
     }
+    if let Some(consequence) = config.seal.cap_consequence() {
+        terminal.warn(&consequence);
+    }
     match terminal.format {
         Format::Json => terminal.json(&json!({ "ok": true }))?,
         Format::Table => terminal.write(b"the configuration is good\n")?,

@@ -7,15 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chatelaine_core::clock::{Clock, SystemClock, Timestamp};
+use chatelaine_core::keyring::Keyring;
 use chatelaine_core::store::Store as _;
 use chatelaine_store::EmbeddedStore;
 use serde_json::json;
 
+use super::opening::{self, GIVE_IT, Opening};
 use super::{control, load};
 use crate::cli::{Exit, Failure, Format, Global, Terminal};
 use crate::config::Config;
 use crate::http::TlsSettings;
 use crate::identity::{Identities, IdentityKind};
+use crate::master_key::{Keeper, blocking};
 use crate::{audit, checkpoint, platform, startup};
 
 const HELP: &str = "\
@@ -79,10 +82,11 @@ pub(crate) async fn run(global: &Global, terminal: &mut Terminal) -> Result<Exit
         None => row("memory", Ok("keys in memory are locked against the swap".to_owned())),
         Some(problem) => warning("memory", problem),
     });
+    rows.extend(config.seal.cap_consequence().map(|text| warning("cap", text)));
     if config.data.folder.exists() {
         rows.push(row("data folder", data_folder(&config.data.folder)));
         rows.extend(space(&config.data.folder));
-        rows.extend(storage(&config).await);
+        rows.extend(storage(&config, terminal).await?);
         rows.push(identity(&config).await);
     } else {
         rows.push(warning(
@@ -168,15 +172,15 @@ fn space(folder: &Path) -> Option<Row> {
 }
 
 /// Seal, store and audit trail, each on the one before it.
-async fn storage(config: &Config) -> Vec<Row> {
-    let keyring = match startup::existing_keyring(config) {
+async fn storage(config: &Config, terminal: &mut Terminal) -> Result<Vec<Row>, Failure> {
+    let keyring = match keyring(config, terminal).await? {
         Ok(keyring) => keyring,
-        Err(error) => return vec![row("seal", Err(format!("{error:#}")))],
+        Err(row) => return Ok(vec![row]),
     };
     let mut rows = vec![row("seal", Ok(format!("opens; master key {}", keyring.master_key_id())))];
     let Ok(Some(file)) = chatelaine_store::embedded_file(&config.store_url()) else {
         rows.push(warning("store", "memory: every key is lost when the server ends"));
-        return rows;
+        return Ok(rows);
     };
     let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open_read_only(&file)).await;
     let (mut head, mut lost) = (None, None);
@@ -218,7 +222,36 @@ async fn storage(config: &Config) -> Vec<Row> {
             },
         ));
     }
-    rows
+    Ok(rows)
+}
+
+/// The keyring, or what to say of the seal. That the keys cannot be opened here and now need be no fault.
+async fn keyring(config: &Config, terminal: &mut Terminal) -> Result<Result<Keyring, Row>, Failure> {
+    let keeper = match Keeper::new(config) {
+        Ok(keeper) => keeper,
+        Err(error) => return Ok(Err(row("seal", Err(error.to_string())))),
+    };
+    let rest = "store and audit trail were not looked at";
+    Ok(match opening::attempt(&keeper, terminal).await? {
+        Opening::Open(unsealed) => {
+            startup::keyring(&unsealed).map_err(|error| row("seal", Err(format!("{error:#}"))))
+        }
+        Opening::NotGiven(_) => {
+            Err(warning("seal", format!("nobody gave the passphrase, and {rest}; {GIVE_IT}")))
+        }
+        Opening::Closed(error) => {
+            let tpm = keeper.tpm().map(Arc::clone);
+            let capped = match tpm {
+                Some(tpm) => blocking(move || tpm.is_capped()).await.unwrap_or(false),
+                None => false,
+            };
+            Err(if capped {
+                warning("seal", format!("{error}; {rest}"))
+            } else {
+                row("seal", Err(error.to_string()))
+            })
+        }
+    })
 }
 
 async fn identity(config: &Config) -> Row {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use chatelaine_client::SecretText;
 use chatelaine_core::clock::SystemClock;
+use chatelaine_core::keyring::Keyring;
 use chatelaine_core::manager::Existing;
 use chatelaine_crypto::FernetKey;
 use chatelaine_store::EmbeddedStore;
@@ -16,7 +17,7 @@ use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::store::file_of;
-use super::{blocking, control, during, failed, load};
+use super::{blocking, control, during, failed, load, opening};
 use crate::barbican::import::{Choices, Import, ImportError, Progress, Reason, Report, Sort, Target};
 use crate::cli::{Exit, Failure, Format, Global, Terminal};
 use crate::config::Config;
@@ -94,9 +95,9 @@ pub(crate) async fn run(
         return Err(Failure::new(Exit::Conflict, "the server runs, and only one process may write")
             .advise("stop it for the import, or try --dry-run beside it"));
     }
-    // Both before the long reading of the other side.
-    let store = match file_of(&config) {
-        Ok(file) => Some(file),
+    // All before the long reading of the other side.
+    let here = match file_of(&config) {
+        Ok(file) => Some((file, opening::keyring(&config, terminal).await?)),
         Err(_) if arguments.dry_run => None,
         Err(failure) => return Err(failure),
     };
@@ -113,10 +114,12 @@ pub(crate) async fn run(
     };
     let mut shown = Shown::new(terminal);
     let import = Import::prepare(&address, keys, choices, &SystemClock, &mut |at| shown.at(at)).await;
-    let result = match import {
-        Ok(import) if arguments.dry_run => compare(import, &config, store, &mut shown).await,
-        Ok(import) => write(import, &config, &mut shown).await,
-        Err(error) => Err(told(&error)),
+    let result = match (import, here) {
+        (Ok(import), Some((_, keyring))) if !arguments.dry_run => {
+            write(import, &config, keyring, &mut shown).await
+        }
+        (Ok(import), here) => compare(import, here, &mut shown).await,
+        (Err(error), _) => Err(told(&error)),
     };
     drop(shown);
     let report = result?;
@@ -124,22 +127,25 @@ pub(crate) async fn run(
     Ok(exit(&report))
 }
 
-async fn write(import: Import, config: &Config, shown: &mut Shown<'_>) -> Result<Report, Failure> {
-    let manager = startup::open_for_work(config).await.map_err(failed)?;
+async fn write(
+    import: Import,
+    config: &Config,
+    keyring: Keyring,
+    shown: &mut Shown<'_>,
+) -> Result<Report, Failure> {
+    let manager = startup::open_for_work(config, keyring).await.map_err(failed)?;
     let work = async { Ok(import.run(Target::Manager(&manager), &mut |at| shown.at(at)).await) };
     during(&manager, "import barbican", work).await?.map_err(|error| told(&error))
 }
 
 async fn compare(
     import: Import,
-    config: &Config,
-    store: Option<PathBuf>,
+    here: Option<(PathBuf, Keyring)>,
     shown: &mut Shown<'_>,
 ) -> Result<Report, Failure> {
-    let Some(file) = store else {
+    let Some((file, keyring)) = here else {
         return import.run(Target::Nothing, &mut |at| shown.at(at)).await.map_err(|error| told(&error));
     };
-    let keyring = startup::existing_keyring(config).map_err(failed)?;
     let store = blocking(move || EmbeddedStore::open_read_only(&file)).await?;
     let target = Target::Compared(&store, &keyring);
     import.run(target, &mut |at| shown.at(at)).await.map_err(|error| told(&error))

@@ -12,6 +12,7 @@ pub(super) mod doctor;
 pub(super) mod identity;
 pub(super) mod import;
 pub(super) mod master_key;
+mod opening;
 mod reading;
 pub(super) mod reap;
 mod restore;

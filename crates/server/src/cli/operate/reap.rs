@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chatelaine_api::ReapDocument;
 
-use super::{control, during, failed, load};
+use super::{control, during, failed, load, opening};
 use crate::cli::{Exit, Failure, Format, Global, Terminal};
 use crate::{reaper, startup};
 
@@ -40,7 +40,8 @@ pub(crate) async fn run(global: &Global, terminal: &mut Terminal) -> Result<Exit
                 ))
                 .advise("name the server's configuration with --config FILE"));
             }
-            let manager = startup::open_for_work(&config).await.map_err(failed)?;
+            let keyring = opening::keyring(&config, terminal).await?;
+            let manager = startup::open_for_work(&config, keyring).await.map_err(failed)?;
             let report = during(&manager, "reap", reaper::run_once(&manager)).await?;
             reaper::document(report)
         }

@@ -10,10 +10,9 @@ use chatelaine_store::EmbeddedStore;
 use chatelaine_store::embedded::Restoring;
 use serde_json::json;
 
-use super::{blocking, control, failed};
+use super::{blocking, control, opening};
 use crate::cli::{Exit, Failure, Format, Terminal};
 use crate::config::Config;
-use crate::startup;
 
 /// Shown by `store restore --help`.
 pub(super) const HELP: &str = "\
@@ -33,8 +32,8 @@ pub(super) async fn run(config: &Config, from: PathBuf, terminal: &mut Terminal)
         return Err(Failure::new(Exit::Conflict, "the server runs: its store cannot be replaced")
             .advise("stop it first, for example with `systemctl stop chatelaine`"));
     }
-    let keyring = startup::existing_keyring(config).map_err(|error| {
-        failed(error).advise("restore the master key first: a copy is only put in place if it belongs to it")
+    let keyring = opening::keyring(config, terminal).await.map_err(|failure| {
+        failure.or_advise("restore the master key first: a copy is only put in place if it belongs to it")
     })?;
     let from = terminal.working_folder.join(from);
     let (copy, place) = (from.clone(), store.clone());

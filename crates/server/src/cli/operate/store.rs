@@ -10,11 +10,11 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::reading::{NoTrail, ReadTrail};
-use super::{blocking, failed, knowledge, load, restore};
+use super::{blocking, failed, knowledge, load, opening, restore};
 use crate::audit;
+use crate::checkpoint;
 use crate::cli::{Exit, Failure, Format, Global, Terminal};
 use crate::config::Config;
-use crate::{checkpoint, startup};
 
 const CHECK_HELP: &str = "\
 Opens every record's seal, compares the index with what is sealed and the versions with the audit trail, so that an
@@ -98,7 +98,7 @@ pub(super) fn file_of(config: &Config) -> Result<PathBuf, Failure> {
 }
 
 async fn run_check(config: &Config, file: PathBuf, terminal: &mut Terminal) -> Result<Exit, Failure> {
-    let keyring = startup::existing_keyring(config).map_err(failed)?;
+    let keyring = opening::keyring(config, terminal).await?;
     let path = file.clone();
     let damage = blocking(move || chatelaine_store::embedded::integrity(&path)).await?;
     let path = file.clone();

@@ -8,7 +8,7 @@ use chatelaine_core::manager::Irregularities;
 
 use serde_json::Value;
 
-use super::{Bench, Outcome};
+use super::{Bench, Outcome, keyring};
 use crate::audit::segment;
 use crate::config::Config;
 use crate::{checkpoint, reaper, startup};
@@ -59,7 +59,7 @@ impl House {
     /// A record that the trail knows nothing of, and whose seal holds while its body is none of a secret.
     async fn put_a_key(&self) {
         let store = startup::store(&self.config).await.unwrap();
-        let keyring = startup::existing_keyring(&self.config).unwrap();
+        let keyring = keyring(&self.config);
         let clock = chatelaine_core::clock::SystemClock;
         let key = keyring.current(&*store, &clock, "p").await.unwrap();
         let mut record = chatelaine_core::store::Record {
@@ -117,7 +117,7 @@ async fn an_older_trail_that_was_written_on_is_found() {
     let opened = startup::open_at_once(&house.config).await.unwrap();
     let head = opened.app.trail.head();
     drop(opened);
-    let key = startup::existing_keyring(&house.config).unwrap().audit_key();
+    let key = keyring(&house.config).audit_key();
     let folder = house.config.audit_path();
     assert!(crate::audit::holds(&folder, &key, head).unwrap());
     let other = crate::audit::Head { mac: [1; 32], ..head };

@@ -40,13 +40,13 @@ impl Place {
 
     async fn note(&self, name: &str) {
         let store = EmbeddedStore::open(&self.store(), &Options::default()).unwrap();
-        let keyring = startup::existing_keyring(&self.config()).unwrap();
+        let keyring = keyring(&self.config());
         keyring.set_note(&store, &SystemClock, name, b"noted").await.unwrap();
     }
 
     async fn has_note(&self, name: &str) -> bool {
         let store = EmbeddedStore::open_read_only(&self.store()).unwrap();
-        let keyring = startup::existing_keyring(&self.config()).unwrap();
+        let keyring = keyring(&self.config());
         keyring.note(&store, name).await.unwrap().is_some()
     }
 }

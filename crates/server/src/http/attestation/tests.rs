@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +15,8 @@ use http::{Request, StatusCode, header};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use super::super::{App, router};
+use super::super::gate::Gate;
+use super::super::{App, surrounded};
 use crate::config::Config;
 use crate::master_key::changes::Book;
 
@@ -25,7 +25,7 @@ const RELEASE: &str = "/v1/attestation/release";
 
 struct House {
     app: Arc<App>,
-    router: Router,
+    gate: Gate,
     administrator: String,
     service: String,
     folder: tempfile::TempDir,
@@ -46,8 +46,8 @@ impl House {
             entry.split("token: \"").nth(1).unwrap().split('"').next().unwrap().to_owned()
         };
         let (administrator, service) = (token("administrator"), token("service"));
-        let router = router(Arc::clone(&opened.app));
-        Self { app: opened.app, router, administrator, service, folder }
+        let gate = Gate::new(surrounded(Arc::clone(&opened.app)));
+        Self { app: opened.app, gate, administrator, service, folder }
     }
 
     async fn ask(&self, token: &str, target: &str, body: &Value) -> (StatusCode, String) {
@@ -56,7 +56,7 @@ impl House {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Body::from(body.to_string()))
             .unwrap();
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = self.gate.clone().oneshot(request).await.unwrap();
         let status = response.status();
         let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use http::{Request, StatusCode, header};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use crate::config::Config;
-use crate::http::router;
+use crate::http::gate::Gate;
+use crate::http::surrounded;
 
 struct House {
-    router: Router,
+    gate: Gate,
     administrator: String,
     service: String,
     _folder: tempfile::TempDir,
@@ -38,7 +38,7 @@ impl House {
             entry.split("token: \"").nth(1).unwrap().split('"').next().unwrap().to_owned()
         };
         let (administrator, service) = (token("administrator"), token("service"));
-        Self { router: router(Arc::clone(&opened.app)), administrator, service, _folder: folder }
+        Self { gate: Gate::new(surrounded(Arc::clone(&opened.app))), administrator, service, _folder: folder }
     }
 
     async fn ask(
@@ -57,7 +57,7 @@ impl House {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-        let response = self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
+        let response = self.gate.clone().oneshot(request.body(body).unwrap()).await.unwrap();
         let etag = response.headers().get(header::ETAG).map(|etag| etag.to_str().unwrap().to_owned());
         let status = response.status();
         let bytes = axum::body::to_bytes(response.into_body(), 10 << 20).await.unwrap();

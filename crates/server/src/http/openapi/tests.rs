@@ -8,7 +8,8 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::config::Config;
-use crate::http::{App, router, routes};
+use crate::http::gate::Gate;
+use crate::http::{App, routes, surrounded};
 
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"];
 
@@ -65,12 +66,12 @@ async fn administrated() -> (tempfile::TempDir, Arc<App>, String) {
 }
 
 /// Whether a path takes a method, and what it says it takes if not.
-async fn ask(router: &axum::Router, token: &str, method: &str, path: &str) -> (StatusCode, Methods) {
+async fn ask(gate: &Gate, token: &str, method: &str, path: &str) -> (StatusCode, Methods) {
     let id = "6f1c7a0e-3b52-4a53-9a54-0f6c1f5be1a7";
     let target: Vec<&str> =
         path.split('/').map(|part| if part.starts_with('{') { id } else { part }).collect();
     let request = Request::builder().method(method).uri(target.join("/")).header("x-auth-token", token);
-    let answer = router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let answer = gate.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
     let allow = answer.headers().get(header::ALLOW).map(|value| value.to_str().unwrap()).unwrap_or_default();
     let allowed = allow.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned);
     (answer.status(), allowed.collect())
@@ -80,7 +81,7 @@ async fn ask(router: &axum::Router, token: &str, method: &str, path: &str) -> (S
 #[tokio::test]
 async fn the_document_and_the_router_agree() {
     let (_folder, app, token) = administrated().await;
-    let router = router(Arc::clone(&app));
+    let gate = Gate::new(surrounded(Arc::clone(&app)));
     let (catching, served): (BTreeSet<_>, BTreeSet<_>) =
         paths(&app).into_iter().partition(|path| path.contains("{*"));
     let documented = documented();
@@ -88,7 +89,7 @@ async fn the_document_and_the_router_agree() {
     for (path, expected) in &documented {
         let mut taken = Methods::new();
         for method in METHODS {
-            let (status, allowed) = ask(&router, &token, method, path).await;
+            let (status, allowed) = ask(&gate, &token, method, path).await;
             if status == StatusCode::METHOD_NOT_ALLOWED {
                 let told = expected.iter().filter(|method| *method != "OPTIONS").cloned().collect();
                 assert_eq!(allowed, told, "Allow of {method} {path}");
@@ -101,7 +102,7 @@ async fn the_document_and_the_router_agree() {
     // What takes everything else has nothing to document.
     for path in catching {
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
-            let (status, _) = ask(&router, &token, method, &path.replace('*', "")).await;
+            let (status, _) = ask(&gate, &token, method, &path.replace('*', "")).await;
             assert_eq!(status, StatusCode::NOT_FOUND, "{method} {path}");
         }
     }
@@ -111,9 +112,9 @@ async fn the_document_and_the_router_agree() {
 #[tokio::test]
 async fn whatever_needs_a_token_says_so() {
     let (_folder, app, _) = administrated().await;
-    let router = router(app);
+    let gate = Gate::new(surrounded(app));
     for (path, method, operation) in operations(&parsed()) {
-        let (status, _) = ask(&router, "none", &method, path).await;
+        let (status, _) = ask(&gate, "none", &method, path).await;
         let needed = operation["security"][0]["token"].is_array();
         assert_eq!(status == StatusCode::UNAUTHORIZED, needed, "{method} {path}");
         assert_eq!(operation["responses"]["401"].is_object(), needed, "{method} {path}");

@@ -10,6 +10,7 @@ use chatelaine_seal::passphrase::{MAX_PASSPHRASE, MIN_PASSPHRASE};
 use serde::Serialize;
 
 use crate::audit;
+use crate::cli::operate::opening::{self, GIVE_IT, Opening};
 use crate::cli::operate::{control, failed};
 use crate::cli::{Exit, Failure, Terminal};
 use crate::config::Config;
@@ -44,12 +45,12 @@ impl Access {
             .advise("name the server's configuration with --config FILE"));
         }
         let lock = audit::lock(&config.audit_path()).map_err(failed)?;
-        let passphrase = if keeper.asks_for_passphrase() {
-            Some(terminal.ask_secret("Passphrase: ", MAX_PASSPHRASE)?)
-        } else {
-            None
-        };
-        keeper.unseal_now(false, passphrase).await.map_err(seal_failed)?;
+        let opening = opening::attempt(&keeper, terminal).await?;
+        let given = !matches!(opening, Opening::NotGiven(_));
+        keeper.take(opening.into_result()).await.map_err(|error| match given {
+            true => seal_failed(error),
+            false => seal_failed(error).advise(GIVE_IT),
+        })?;
         Ok(Self::Here { keeper, _lock: lock })
     }
 

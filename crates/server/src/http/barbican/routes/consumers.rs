@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use chatelaine_core::Error;
 use chatelaine_core::audit::Action;
-use chatelaine_core::clock::{Clock as _, SystemClock};
+use chatelaine_core::clock::{Clock as _, SystemClock, Timestamp};
 use chatelaine_core::id::SecretId;
 use chatelaine_core::manager::Access;
 use chatelaine_core::secret::SecretView;
@@ -24,10 +24,78 @@ pub(super) const ONE: Access = Access { rule: "consumer:get", action: Action::Ge
 const ADD: Access = Access { rule: "secret_consumers:post", action: Action::Update };
 const REMOVE: Access = Access { rule: "secret_consumers:delete", action: Action::Update };
 
-fn same(kept: &content::SecretConsumer, named: &SecretConsumer) -> bool {
-    kept.service == named.service
-        && kept.resource_type == named.resource_type
-        && kept.resource_id == named.resource_id
+/// A kept user of something, whatever it is told from others by.
+pub(super) trait Kept: Sized {
+    /// What a client says of it.
+    type Named;
+    /// What it uses, for messages.
+    const OF: &'static str;
+
+    fn is(&self, named: &Self::Named) -> bool;
+    fn new(named: &Self::Named, project: &str, now: Timestamp) -> Self;
+    fn updated(&mut self) -> &mut Timestamp;
+    fn added_by(&self) -> Option<&str>;
+}
+
+impl Kept for content::SecretConsumer {
+    type Named = SecretConsumer;
+    const OF: &'static str = "secret";
+
+    fn is(&self, named: &SecretConsumer) -> bool {
+        self.service == named.service
+            && self.resource_type == named.resource_type
+            && self.resource_id == named.resource_id
+    }
+
+    fn new(named: &SecretConsumer, project: &str, now: Timestamp) -> Self {
+        Self {
+            service: named.service.clone(),
+            resource_type: named.resource_type.clone(),
+            resource_id: named.resource_id.clone(),
+            project: Some(project.to_owned()),
+            created: now,
+            updated: now,
+        }
+    }
+
+    fn updated(&mut self) -> &mut Timestamp {
+        &mut self.updated
+    }
+
+    fn added_by(&self) -> Option<&str> {
+        self.project.as_deref()
+    }
+}
+
+/// Adds one to a list; who is there already is only marked as seen.
+pub(super) fn put<K: Kept>(list: &mut Vec<K>, named: &K::Named, asker: &Asker) -> Result<(), Error> {
+    let now = SystemClock.now();
+    if let Some(kept) = list.iter_mut().find(|kept| kept.is(named)) {
+        *kept.updated() = now;
+        return Ok(());
+    }
+    if list.len() >= MAX_CONSUMERS {
+        return Err(Error::Forbidden {
+            reason: format!("a {} has at most {MAX_CONSUMERS} consumers", K::OF),
+        });
+    }
+    list.push(K::new(named, asker.project(), now));
+    Ok(())
+}
+
+/// Takes one out of a list of what `holder` has: the project that added it may, and the holder.
+pub(super) fn take<K: Kept>(
+    list: &mut Vec<K>,
+    named: &K::Named,
+    asker: &Asker,
+    holder: &str,
+) -> Result<(), Error> {
+    let place = list.iter().position(|kept| kept.is(named)).ok_or_else(|| Error::not_found("consumer"))?;
+    let kept = list.remove(place);
+    if [holder, kept.added_by().unwrap_or(holder)].contains(&asker.project()) {
+        return Ok(());
+    }
+    Err(Error::Forbidden { reason: "the consumer was added by another project".to_owned() })
 }
 
 pub(super) async fn list(
@@ -83,14 +151,6 @@ pub(super) fn no_entry() -> BarbicanError {
     BarbicanError::not_found("Not Found. There is no consumer of this id.")
 }
 
-/// A consumer is removed by the project that added it, and by the one that has what it uses.
-pub(super) fn may_remove(asker: &Asker, added_by: Option<&str>, holder: &str) -> Result<(), Error> {
-    if [holder, added_by.unwrap_or(holder)].contains(&asker.project()) {
-        return Ok(());
-    }
-    Err(Error::Forbidden { reason: "the consumer was added by another project".to_owned() })
-}
-
 pub(super) async fn add(
     State(app): State<Arc<App>>,
     Extension(asker): Asking,
@@ -103,28 +163,12 @@ pub(super) async fn add(
     let named = SecretConsumer::read(object(&app, &headers, body, consumer::SCHEMA).await?)?;
     carry_out(async move {
         let project = view.metadata.project.clone();
-        let known = content_of(&app, id).await?.consumers.iter().any(|kept| same(kept, &named));
+        let known = content_of(&app, id).await?.consumers.iter().any(|kept| kept.is(&named));
         let _turn =
             if known { None } else { quotas::room(&app, &project, quotas::Counted::Consumers).await? };
         let edit = |found: Option<ConsumersContent>| {
             let mut found = found.unwrap_or_default();
-            let now = SystemClock.now();
-            if let Some(kept) = found.consumers.iter_mut().find(|kept| same(kept, &named)) {
-                kept.updated = now;
-            } else if found.consumers.len() >= MAX_CONSUMERS {
-                return Err(Error::Forbidden {
-                    reason: format!("a secret has at most {MAX_CONSUMERS} consumers"),
-                });
-            } else {
-                found.consumers.push(content::SecretConsumer {
-                    service: named.service.clone(),
-                    resource_type: named.resource_type.clone(),
-                    resource_id: named.resource_id.clone(),
-                    project: Some(asker.project().to_owned()),
-                    created: now,
-                    updated: now,
-                });
-            }
+            put(&mut found.consumers, &named, &asker)?;
             Ok(found)
         };
         let (view, document) =
@@ -147,10 +191,7 @@ pub(super) async fn remove(
     carry_out(async move {
         let edit = |found: Option<ConsumersContent>| {
             let mut found = found.unwrap_or_default();
-            let place = found.consumers.iter().position(|kept| same(kept, &named));
-            let kept = place.map(|place| found.consumers.remove(place));
-            let kept = kept.ok_or_else(|| Error::not_found("consumer"))?;
-            may_remove(&asker, kept.project.as_deref(), &project)?;
+            take(&mut found.consumers, &named, &asker, &project)?;
             Ok(found)
         };
         let (view, document) =

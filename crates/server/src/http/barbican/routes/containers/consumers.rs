@@ -5,25 +5,47 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use chatelaine_core::Error;
 use chatelaine_core::audit::Action;
-use chatelaine_core::clock::{Clock as _, SystemClock};
+use chatelaine_core::clock::Timestamp;
 use chatelaine_core::manager::Access;
 use http::HeaderMap;
 
 use super::super::super::wire::consumer::{self, ConsumerEntry, ContainerConsumer};
-use super::super::consumers::{ONE, may_remove, no_entry};
+use super::super::consumers::{Kept, ONE, no_entry, put, take};
 use super::super::{Answer, Asking, accept, carry_out, object, path, quotas};
 use super::{Container, shown};
-use crate::barbican::content::{self, CONTAINER, MAX_CONSUMERS};
+use crate::barbican::content::{self, CONTAINER};
 use crate::http::App;
 
 const READ: Access = Access { rule: "container_consumers:get", action: Action::GetMetadata };
 const ADD: Access = Access { rule: "container_consumers:post", action: Action::Update };
 const REMOVE: Access = Access { rule: "container_consumers:delete", action: Action::Update };
 
-fn same(kept: &content::ContainerConsumer, named: &ContainerConsumer) -> bool {
-    kept.name == named.name && kept.url == named.url
+impl Kept for content::ContainerConsumer {
+    type Named = ContainerConsumer;
+    const OF: &'static str = "container";
+
+    fn is(&self, named: &ContainerConsumer) -> bool {
+        self.name == named.name && self.url == named.url
+    }
+
+    fn new(named: &ContainerConsumer, project: &str, now: Timestamp) -> Self {
+        Self {
+            name: named.name.clone(),
+            url: named.url.clone(),
+            project: Some(project.to_owned()),
+            created: now,
+            updated: now,
+        }
+    }
+
+    fn updated(&mut self) -> &mut Timestamp {
+        &mut self.updated
+    }
+
+    fn added_by(&self) -> Option<&str> {
+        self.project.as_deref()
+    }
 }
 
 pub(in super::super::super) async fn list(
@@ -70,28 +92,10 @@ pub(in super::super::super) async fn add(
     let found: Container = app.manager.may_document(&asker.caller, CONTAINER, &id, ADD).await?;
     let named = ContainerConsumer::read(object(&app, &headers, body, consumer::SCHEMA).await?)?;
     carry_out(async move {
-        let known = found.content.consumers.iter().any(|kept| same(kept, &named));
+        let known = found.content.consumers.iter().any(|kept| kept.is(&named));
         let _turn =
             if known { None } else { quotas::room(&app, &found.project, quotas::Counted::Consumers).await? };
-        let edit = |found: &mut Container| {
-            let now = SystemClock.now();
-            if let Some(kept) = found.content.consumers.iter_mut().find(|kept| same(kept, &named)) {
-                kept.updated = now;
-            } else if found.content.consumers.len() >= MAX_CONSUMERS {
-                return Err(Error::Forbidden {
-                    reason: format!("a container has at most {MAX_CONSUMERS} consumers"),
-                });
-            } else {
-                found.content.consumers.push(content::ContainerConsumer {
-                    name: named.name.clone(),
-                    url: named.url.clone(),
-                    project: Some(asker.project().to_owned()),
-                    created: now,
-                    updated: now,
-                });
-            }
-            Ok(())
-        };
+        let edit = |found: &mut Container| put(&mut found.content.consumers, &named, &asker);
         let changed = app.manager.edit_document(&asker.caller, CONTAINER, &id, ADD, edit).await?;
         shown(&app, &asker, &changed).await
     })
@@ -109,13 +113,7 @@ pub(in super::super::super) async fn remove(
     app.manager.may_document::<content::ContainerContent>(&asker.caller, CONTAINER, &id, REMOVE).await?;
     let named = ContainerConsumer::read(object(&app, &headers, body, consumer::SCHEMA).await?)?;
     carry_out(async move {
-        let edit = |found: &mut Container| {
-            let consumers = &mut found.content.consumers;
-            let place = consumers.iter().position(|kept| same(kept, &named));
-            let kept = place.map(|place| consumers.remove(place));
-            let kept = kept.ok_or_else(|| Error::not_found("consumer"))?;
-            may_remove(&asker, kept.project.as_deref(), &found.project)
-        };
+        let edit = |found: &mut Container| take(&mut found.content.consumers, &named, &asker, &found.project);
         let changed = app.manager.edit_document(&asker.caller, CONTAINER, &id, REMOVE, edit).await?;
         shown(&app, &asker, &changed).await
     })
