@@ -20,8 +20,9 @@ pub use agent::{
     AgentRotationDocument, AgentScopeKeyRequest, AgentStatusDocument, Lock,
 };
 pub use attestation::{
-    AnswerRequest, BundleDocument, ChallengeDocument, EnrolRequest, HelloRequest, HostDocument,
-    HostsDocument, PendingHostDocument, WithdrawRequest,
+    AnswerRequest, BundleDocument, ChallengeDocument, ConfirmRequest, ConfirmedDocument, EnrolRequest,
+    HeldKeyDocument, HeldKeysDocument, HelloRequest, HostDocument, HostsDocument, PendingHostDocument,
+    ReceiveRequest, ReceivedDocument, SiblingDocument, SiblingsDocument, WithdrawRequest,
 };
 pub use error::{ErrorBody, ErrorDocument};
 pub use key_string::KeyString;
@@ -31,7 +32,8 @@ pub use keys::{
 };
 pub use master_key::{
     BootStateDocument, DestroyMasterKeyRequest, MasterKeyDocument, MasterKeysDocument, RecoveryDocument,
-    RecoveryRequest, RotatedScopeKey, RotationDocument, SealChangeRequest, SealedByDocument, UnsealRequest,
+    RecoveryRequest, RotateRequest, RotatedScopeKey, RotationDocument, SealChangeRequest, SealedByDocument,
+    UnsealRequest,
 };
 pub use secrets::{AccessDocument, Origin, SecretDocument, SecretPage, SecretType};
 pub use server::{

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::KeyString;
+use crate::{KeyString, SiblingDocument};
 
 /// The master keys of a server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -32,6 +32,15 @@ pub struct MasterKeysDocument {
     /// Boot states of this host that wait to be approved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<BootStateDocument>,
+    /// Hosts that do not have the staged key yet, for which its activation waits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<String>,
+    /// Ids of master keys that something in the store is sealed under, by its own word, and that this server does not have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+    /// The servers that are asked for later master keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub siblings: Vec<SiblingDocument>,
 }
 
 /// How a host has booted, to be approved for a master key.
@@ -57,7 +66,7 @@ pub struct MasterKeyDocument {
     pub id: String,
     /// Its number, 1 the first.
     pub epoch: u32,
-    /// `active` or `retired`.
+    /// `active`, `retired`, or `staged`: made, and not used before every host has it.
     pub state: String,
     /// When it was made.
     pub created: String,
@@ -139,6 +148,21 @@ pub struct SealChangeRequest {
 pub struct DestroyMasterKeyRequest {
     /// Its id.
     pub id: String,
+    /// Hosts that may need it, and for which it is not kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
+}
+
+/// How to rotate the master key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RotateRequest {
+    /// Hosts that the new key does not wait for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
+    /// On a server that gets its keys from others, though none of them is enrolled here.
+    #[serde(default)]
+    pub alone: bool,
 }
 
 /// A project's key that was rotated.

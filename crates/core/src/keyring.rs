@@ -9,13 +9,17 @@
 //! What the store's records are sealed under follows later, one record at a time (`manager::rotation`), and until
 //! [`Keyring::forget_retired`] both keys open what is theirs. Readers see one set of keys or the next, never none.
 //!
+//! With several servers, a new master key is *held* by each before one of them makes it the store's. A key that is held for
+//! that is newer than the active one: it opens and seals what the store's mark says, and no server takes the mark away
+//! from it.
+//!
 //! Refuses: two different master keys of one id; to forget the active one.
 
 mod marks;
 mod scopes;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -34,6 +38,8 @@ pub(crate) use scopes::{CLOSED, OPEN, kinds_in_scopes, newest_of, reseal, scope_
 const MAX_MASTER_KEYS: usize = 64;
 /// Longest id of a master key, in bytes.
 const MAX_MASTER_KEY_ID: usize = 255;
+/// Most ids of master keys that are remembered because they were missing. Ids come from the store, which may be edited.
+const MAX_MISSING: usize = 16;
 /// How often something is tried again when somebody else was faster.
 const ATTEMPTS: usize = 8;
 
@@ -68,15 +74,36 @@ impl Master {
 struct Masters {
     active: Arc<Master>,
     retired: Vec<Arc<Master>>,
+    /// Newer than the active one, and not yet to be used.
+    staged: Vec<Arc<Master>>,
+}
+
+/// What a master key is held for beside the active one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// Older records may be sealed under it.
+    Retired,
+    /// It is to become the active one.
+    Staged,
 }
 
 impl Masters {
     fn all(&self) -> impl Iterator<Item = &Arc<Master>> {
-        std::iter::once(&self.active).chain(&self.retired)
+        std::iter::once(&self.active).chain(&self.retired).chain(&self.staged)
     }
 
     fn find(&self, id: &str) -> Option<&Arc<Master>> {
         self.all().find(|master| master.id == id)
+    }
+
+    /// Refuses another key of an id that is held.
+    fn refuse_another(&self, master: &Master) -> Result<()> {
+        let known = self.find(&master.id);
+        if known.is_some_and(|known| !known.likeness.ct_eq(master.likeness.expose())) {
+            let reason = format!("{} is the id of another one that is held", master.id);
+            return Err(Error::invalid("master key", reason));
+        }
+        Ok(())
     }
 
     /// Refuses what no set of master keys is.
@@ -101,6 +128,8 @@ pub struct Keyring {
     /// Held while the set of master keys is changed.
     changing: Mutex<()>,
     audit: (String, KeyMaterial),
+    /// Ids under which something was found sealed, and which were not held then.
+    missing: Mutex<BTreeSet<String>>,
     marks: marks::Known,
     scopes: scopes::Opened,
 }
@@ -117,13 +146,14 @@ impl Keyring {
         audit: (&str, &KeyMaterial),
     ) -> Result<Self> {
         let master = |(id, material): &(&str, &KeyMaterial)| Master::new(id, material).map(Arc::new);
-        let masters =
-            Masters { active: master(&active)?, retired: retired.iter().map(master).collect::<Result<_>>()? };
+        let retired = retired.iter().map(master).collect::<Result<_>>()?;
+        let masters = Masters { active: master(&active)?, retired, staged: Vec::new() };
         masters.check()?;
         Ok(Self {
             masters: ArcSwap::from_pointee(masters),
             changing: Mutex::default(),
             audit: (audit.0.to_owned(), KeyMaterial::copy_from(audit.1.expose())),
+            missing: Mutex::default(),
             marks: marks::Known::default(),
             scopes: scopes::Opened::default(),
         })
@@ -139,7 +169,58 @@ impl Keyring {
         self.masters.load().retired.iter().map(|master| master.id.clone()).collect()
     }
 
-    /// Makes a master key the active one, new or retired; the former active one is retired. Nothing is written: what is
+    /// The ids of the master keys that are to become active ones.
+    pub fn staged_ids(&self) -> Vec<String> {
+        self.masters.load().staged.iter().map(|master| master.id.clone()).collect()
+    }
+
+    /// Ids of master keys under which something was found sealed, and which are not held. They are what the store says, and
+    /// nobody has shown that such keys exist.
+    pub fn missing_ids(&self) -> Vec<String> {
+        let masters = self.masters.load();
+        let mut missing = self.missing.lock();
+        missing.retain(|id| masters.find(id).is_none());
+        missing.iter().cloned().collect()
+    }
+
+    /// Remembers that a master key is needed; the log hears of each once.
+    fn miss(&self, id: &str) {
+        let mut missing = self.missing.lock();
+        if missing.len() < MAX_MISSING && missing.insert(id.to_owned()) {
+            tracing::error!(
+                master_key = id,
+                "something in the store is sealed under a master key that this server does not hold: get it from a server that \
+                 does (`chatelaine attest update`)"
+            );
+        }
+    }
+
+    /// Holds one more master key beside the active one. One that is held already stays what it is, but for one that was
+    /// staged and is retired now.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when another key of this id is held, or too many are.
+    pub fn hold(&self, id: &str, material: &KeyMaterial, held: Held) -> Result<()> {
+        let master = Arc::new(Master::new(id, material)?);
+        let _changing = self.changing.lock();
+        let before = self.masters.load();
+        before.refuse_another(&master)?;
+        if before.active.id == id || (held == Held::Staged && before.find(id).is_some()) {
+            return Ok(());
+        }
+        let others = |list: &[Arc<Master>]| list.iter().filter(|own| own.id != id).cloned().collect();
+        let (mut retired, mut staged): (Vec<_>, Vec<_>) = (others(&before.retired), others(&before.staged));
+        match held {
+            Held::Retired => retired.push(master),
+            Held::Staged => staged.push(master),
+        }
+        let after = Masters { active: Arc::clone(&before.active), retired, staged };
+        after.check()?;
+        self.masters.store(Arc::new(after));
+        Ok(())
+    }
+
+    /// Makes a master key the active one, new, staged or retired; the former active one is retired. Nothing is written: what is
     /// sealed from now on still follows the store's mark, until that is moved (`manager::rotation`). Every server of a
     /// store is given the new key before one of them moves the mark.
     ///
@@ -149,11 +230,11 @@ impl Keyring {
         let active = Arc::new(Master::new(id, material)?);
         let _changing = self.changing.lock();
         let before = self.masters.load();
-        if before.find(id).is_some_and(|known| !known.likeness.ct_eq(active.likeness.expose())) {
-            return Err(Error::invalid("master key", format!("{id} is the id of another one that is held")));
-        }
-        let retired = before.all().filter(|master| master.id != id).cloned().collect();
-        let after = Masters { active, retired };
+        before.refuse_another(&active)?;
+        let older = std::iter::once(&before.active).chain(&before.retired);
+        let retired = older.filter(|master| master.id != id).cloned().collect();
+        let staged = before.staged.iter().filter(|master| master.id != id).cloned().collect();
+        let after = Masters { active, retired, staged };
         after.check()?;
         self.masters.store(Arc::new(after));
         Ok(())
@@ -176,7 +257,8 @@ impl Keyring {
             return Err(Error::not_found(format!("master key {id}")));
         }
         let retired = before.retired.iter().filter(|master| master.id != id).cloned().collect();
-        self.masters.store(Arc::new(Masters { active: Arc::clone(&before.active), retired }));
+        let (active, staged) = (Arc::clone(&before.active), before.staged.clone());
+        self.masters.store(Arc::new(Masters { active, retired, staged }));
         self.marks.forget();
         Ok(())
     }
@@ -200,6 +282,7 @@ impl Keyring {
         };
         let masters = self.masters.load();
         let master = masters.find(&id).ok_or_else(|| {
+            self.miss(&id);
             Error::Corrupt(format!(
                 "{}/{} is sealed under master key {id}, which this server does not hold",
                 record.kind, record.id

@@ -2,7 +2,8 @@
 //! [`chatelaine_tpm::attest`].
 //!
 //! Owns: the holder's look-up of enrolled hosts and its pending challenges ([`holder`]), the encoding of what it hands out
-//! ([`bundle`]), the joiner's steps with the document they end in ([`joiner`]), and makers of TPMs from a folder.
+//! ([`bundle`]), the joiner's steps with the document they end in ([`joiner`]), the same steps for a host that has joined and
+//! gets later keys ([`update`]), and makers of TPMs from a folder.
 //!
 //! Invariants: a challenge serves once and for a short time; a master key is granted only to an enrolled host that may have
 //! it, and after an approved boot; what was received is used only if it is the key it is said to be and if somebody other
@@ -13,6 +14,7 @@
 pub mod bundle;
 pub mod holder;
 pub mod joiner;
+pub mod update;
 
 use std::fmt;
 use std::path::Path;
@@ -27,8 +29,9 @@ use rustls_pki_types::pem::PemObject as _;
 use crate::SealError;
 
 pub use bundle::Bundle;
-pub use holder::{About, Challenged, Granted, Holder, HolderSettings, Reason, Refused};
+pub use holder::{About, Challenged, Granted, Holder, HolderSettings, Kept, Reason, Refused};
 pub use joiner::{JoinError, Joined, Known, Proven, Said, StateFile};
+pub use update::{Update, Updated};
 
 /// Most files of makers.
 const MAX_FILES: usize = 256;

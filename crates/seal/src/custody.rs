@@ -11,8 +11,11 @@
 #[cfg(feature = "tpm")]
 pub(crate) mod arriving;
 mod changes;
+#[cfg(feature = "tpm")]
+pub(crate) mod later;
 mod proof;
 mod sealing;
+mod staged;
 #[cfg(test)]
 mod tests;
 
@@ -148,7 +151,12 @@ impl Custody {
     /// As for [`Custody::create`].
     pub fn establish(&self, cluster: KeyId, key: MasterKey, now: &str) -> Result<Unsealed, SealError> {
         let (sealed, pending) = self.seal_new(&cluster, &key, None, now)?;
-        self.begin(cluster, MasterKeys { active: key, retired: Vec::new() }, vec![sealed], pending)
+        self.begin(
+            cluster,
+            MasterKeys { active: key, staged: None, retired: Vec::new() },
+            vec![sealed],
+            pending,
+        )
     }
 
     fn begin(
@@ -198,8 +206,9 @@ impl Custody {
         }
         let audit_key = open_audit_key(&active, &document.audit_key)
             .map_err(|_| SealError::damaged(self.path(), "audit_key: does not open"))?;
+        let staged = document.staged().and_then(|_| keys.next());
         Ok(Unsealed {
-            keys: MasterKeys { active, retired: keys.collect() },
+            keys: MasterKeys { active, staged, retired: keys.collect() },
             audit_key,
             opened_by,
             failures,

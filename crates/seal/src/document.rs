@@ -6,7 +6,7 @@
 //! in it again.
 //!
 //! Invariants of a document that was read: exactly one key is active, the first; ids and epochs differ; the active key
-//! has the highest epoch; no two entries of a key have the same kind and name.
+//! has the highest epoch but for one that is staged, the second; no two entries of a key have the same kind and name.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -63,11 +63,25 @@ pub struct SealedKey {
     pub state: KeyState,
     /// When it was made (RFC 3339).
     pub created: String,
+    /// When it became the active one, where that was later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activated: Option<String>,
+    /// Of a key that was made here for several servers: what its activation waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<Waits>,
     /// By which the right key is told from another: HMAC-SHA-256 over its identity, under a key derived from it.
     #[serde(with = "base64_bytes")]
     pub check: Vec<u8>,
     /// What the seals made of it.
     pub seals: Vec<Sealed>,
+}
+
+/// What the activation of a key waits for: all enrolled hosts that have keys, but for these.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Waits {
+    /// Names of hosts.
+    pub without: Vec<String>,
 }
 
 /// What a master key is used for.
@@ -78,6 +92,8 @@ pub enum KeyState {
     Active,
     /// Older keys may still be wrapped under it.
     Retired,
+    /// It becomes the active one when every server has it.
+    Staged,
 }
 
 /// A master key sealed by one seal.
@@ -190,7 +206,7 @@ impl SealedKeys {
         serde_json::to_vec(&Self { authenticator: Vec::new(), ..self.clone() })
     }
 
-    fn check(&self) -> Result<(), &'static str> {
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
         let mut keys = self.keys.iter();
         let active = keys.next().ok_or("keys: there is none")?;
         if active.state != KeyState::Active {
@@ -202,7 +218,14 @@ impl SealedKeys {
         if keys.clone().any(|key| key.state == KeyState::Active) {
             return Err("keys: more than one is active");
         }
-        if keys.any(|key| key.epoch >= active.epoch) {
+        let staged = self.staged();
+        if keys.clone().filter(|key| key.state == KeyState::Staged).count() != staged.iter().count() {
+            return Err("keys: one that is staged is not the second");
+        }
+        if staged.is_some_and(|staged| staged.epoch <= active.epoch) {
+            return Err("keys: the staged one does not have a higher epoch than the active one");
+        }
+        if keys.any(|key| key.state == KeyState::Retired && key.epoch >= active.epoch) {
             return Err("keys: the active one does not have the highest epoch");
         }
         for (index, key) in self.keys.iter().enumerate() {
@@ -212,6 +235,9 @@ impl SealedKeys {
             }
             if later.clone().any(|other| other.epoch == key.epoch) {
                 return Err("keys: an epoch occurs twice");
+            }
+            if key.waits.as_ref().is_some_and(|waits| waits.without.len() > hosts::MAX_HOSTS) {
+                return Err("waits: more than 256 hosts are left out");
             }
             if key.seals.len() > MAX_SEALS {
                 return Err("seals: more than 64 of one key");
@@ -238,6 +264,12 @@ impl SealedKeys {
     pub fn active(&self) -> Option<&SealedKey> {
         self.keys.first()
     }
+
+    /// The key that is to follow the active one.
+    #[must_use]
+    pub fn staged(&self) -> Option<&SealedKey> {
+        self.keys.get(1).filter(|key| key.state == KeyState::Staged)
+    }
 }
 
 impl Sealed {
@@ -258,6 +290,8 @@ mod tests {
             epoch,
             state,
             created: "2026-01-01T00:00:00Z".to_owned(),
+            activated: None,
+            waits: None,
             check: vec![1; 32],
             seals: vec![Sealed {
                 kind: "file".to_owned(),
@@ -293,7 +327,14 @@ mod tests {
 
     #[test]
     fn what_the_invariants_forbid_is_refused_by_field() {
-        use KeyState::{Active, Retired};
+        use KeyState::{Active, Retired, Staged};
+        let with_staged = document(&[(2, Active), (3, Staged), (1, Retired)]);
+        assert_eq!(SealedKeys::parse(&with_staged.render().unwrap()).unwrap().staged().unwrap().epoch, 3);
+        let lower = "keys: the staged one does not have a higher epoch than the active one";
+        assert_eq!(refusal(&document(&[(3, Active), (2, Staged)])), lower);
+        let not_second = "keys: one that is staged is not the second";
+        assert_eq!(refusal(&document(&[(2, Active), (1, Retired), (3, Staged)])), not_second);
+        assert_eq!(refusal(&document(&[(2, Active), (3, Staged), (4, Staged)])), not_second);
         assert_eq!(refusal(&document(&[])), "keys: there is none");
         assert_eq!(refusal(&document(&[(1, Retired)])), "keys: the first one is not active");
         assert_eq!(refusal(&document(&[(2, Active), (1, Active)])), "keys: more than one is active");

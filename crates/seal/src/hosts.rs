@@ -38,6 +38,21 @@ pub struct EnrolledHost {
     pub keys: Vec<String>,
     /// When it was enrolled (RFC 3339).
     pub enrolled: String,
+    /// What it has got from here; nothing where it never got a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub has: Option<Has>,
+}
+
+/// What a host has got.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Has {
+    /// The epoch of the newest master key that was granted to it.
+    pub granted: u32,
+    /// The epoch of the newest one that it has confirmed to have kept; 0 where it has not.
+    pub kept: u32,
+    /// When that was last heard of (RFC 3339).
+    pub changed: String,
 }
 
 impl EnrolledHost {
@@ -69,6 +84,9 @@ impl EnrolledHost {
         };
         if !self.keys.iter().all(word) {
             return Err("keys of a host: each must have 1 to 64 lower-case letters, digits and hyphens");
+        }
+        if self.has.as_ref().is_some_and(|has| has.changed.len() > 64) {
+            return Err("time of a grant: has more than 64 bytes");
         }
         if self.enrolled.len() > 64 {
             return Err("time of an enrolment: has more than 64 bytes");
@@ -121,6 +139,58 @@ impl Custody {
         Ok(())
     }
 
+    /// Keeps in mind that a host was granted keys up to this epoch.
+    ///
+    /// # Errors
+    /// Those of the file; nothing has changed then.
+    pub fn note_granted(
+        &self,
+        unsealed: &mut Unsealed,
+        endorsement_name: &str,
+        epoch: u32,
+        now: &str,
+    ) -> Result<(), SealError> {
+        self.note(unsealed, endorsement_name, now, |has| has.granted = has.granted.max(epoch))
+    }
+
+    /// Keeps in mind that a host has kept keys up to this epoch.
+    ///
+    /// # Errors
+    /// Those of the file; nothing has changed then.
+    pub fn note_kept(
+        &self,
+        unsealed: &mut Unsealed,
+        endorsement_name: &str,
+        epoch: u32,
+        now: &str,
+    ) -> Result<(), SealError> {
+        self.note(unsealed, endorsement_name, now, |has| has.kept = has.kept.max(epoch))
+    }
+
+    fn note(
+        &self,
+        unsealed: &mut Unsealed,
+        endorsement_name: &str,
+        now: &str,
+        change: impl FnOnce(&mut Has),
+    ) -> Result<(), SealError> {
+        let mut document = unsealed.document.clone();
+        let host = document.hosts.iter_mut().find(|host| host.endorsement_name == endorsement_name);
+        // One that was withdrawn meanwhile is nobody's concern.
+        let Some(host) = host else { return Ok(()) };
+        let before = host.has.clone().unwrap_or_default();
+        let mut after = before.clone();
+        change(&mut after);
+        if host.has.is_some() && after == before {
+            return Ok(());
+        }
+        after.changed = now.to_owned();
+        host.has = Some(after);
+        self.write(&mut document, &unsealed.keys.active)?;
+        unsealed.document = document;
+        Ok(())
+    }
+
     /// No longer lets a host get master keys. What it got it has: only a rotation helps against that.
     ///
     /// # Errors
@@ -148,6 +218,7 @@ mod tests {
             certificate: true,
             keys: vec![SERVER.to_owned()],
             enrolled: "2026-01-01T00:00:00Z".to_owned(),
+            has: None,
         }
     }
 

@@ -7,6 +7,7 @@ use std::fmt;
 use chatelaine_crypto::KeyMaterial;
 
 use crate::SealError;
+use crate::document::KeyState;
 
 /// The length of a master key, in bits.
 pub(crate) const MASTER_KEY_BITS: usize = 256;
@@ -155,14 +156,38 @@ impl KeyIdentity<'_> {
 pub struct MasterKeys {
     /// The one that new keys are wrapped under.
     pub active: MasterKey,
+    /// The one that is to follow it, when every server has it.
+    pub staged: Option<MasterKey>,
     /// Those that older keys may still be wrapped under.
     pub retired: Vec<MasterKey>,
 }
 
 impl MasterKeys {
-    /// All of them, the active one first.
+    /// All of them, in the order of the document: the active one, the staged one, the retired ones.
     pub fn iter(&self) -> impl Iterator<Item = &MasterKey> {
-        std::iter::once(&self.active).chain(&self.retired)
+        std::iter::once(&self.active).chain(&self.staged).chain(&self.retired)
+    }
+
+    /// The key of an id.
+    #[must_use]
+    pub fn find(&self, id: &KeyId) -> Option<&MasterKey> {
+        self.iter().find(|key| key.id == *id)
+    }
+
+    /// Adds keys and puts all of them in a new order; `order` names each once, with its use, the active one first.
+    pub(crate) fn rearrange(&mut self, new: Vec<MasterKey>, order: &[(KeyId, KeyState)]) {
+        let mut others: Vec<_> =
+            self.staged.take().into_iter().chain(std::mem::take(&mut self.retired)).collect();
+        others.extend(new);
+        for (id, state) in order {
+            let Some(place) = others.iter().position(|key| key.id == *id) else { continue };
+            let key = others.remove(place);
+            match state {
+                KeyState::Active => others.push(std::mem::replace(&mut self.active, key)),
+                KeyState::Staged => self.staged = Some(key),
+                KeyState::Retired => self.retired.push(key),
+            }
+        }
     }
 }
 
@@ -204,7 +229,25 @@ mod tests {
     fn debug_output_is_constant() {
         let key = MasterKey::random(1).unwrap();
         assert_eq!(format!("{key:?}"), "MasterKey(secret)");
-        let keys = MasterKeys { active: key, retired: vec![MasterKey::random(1).unwrap()] };
+        let keys = MasterKeys { active: key, staged: None, retired: vec![MasterKey::random(1).unwrap()] };
         assert_eq!(format!("{keys:?}"), "MasterKeys(secret)");
+    }
+
+    #[test]
+    fn keys_are_rearranged_and_none_is_lost() {
+        use KeyState::{Active, Retired, Staged};
+        let key = |epoch| MasterKey::random(epoch).unwrap();
+        let (one, two, three, four) = (key(1), key(2), key(3), key(4));
+        let ids = [&one, &two, &three, &four].map(|key| key.id.clone());
+        let mut keys = MasterKeys { active: two, staged: Some(three), retired: vec![one] };
+        let order = |places: &[(usize, KeyState)]| -> Vec<_> {
+            places.iter().map(|(place, state)| (ids[*place].clone(), *state)).collect()
+        };
+        keys.rearrange(vec![four], &order(&[(2, Active), (3, Staged), (1, Retired), (0, Retired)]));
+        let epochs: Vec<_> = keys.iter().map(|key| key.epoch).collect();
+        assert_eq!((epochs, keys.staged.is_some()), (vec![3, 4, 2, 1], true));
+        keys.rearrange(Vec::new(), &order(&[(2, Active), (3, Retired), (1, Retired), (0, Retired)]));
+        assert_eq!(keys.iter().map(|key| key.epoch).collect::<Vec<_>>(), [3, 4, 2, 1]);
+        assert!(keys.staged.is_none() && keys.find(&ids[1]).is_some());
     }
 }

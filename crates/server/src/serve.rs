@@ -62,13 +62,16 @@ pub async fn run(config: &Config) -> Result<()> {
     };
     let opened = match outcome {
         Err(NotUnsealed::Failed(error)) => return Err(startup::explain(config, error)),
-        Ok(()) => {
+        Ok(()) if !asks_siblings_first(config, &keeper).await? => {
             let opened = startup::open(config, Arc::clone(&keeper)).await?;
             tasks.spawn(bind_control()?.serve(control.clone()));
             opened
         }
-        Err(NotUnsealed::Sealed(error)) => {
-            tracing::error!(%error, "SEALED: nothing is served until the master key opens; `chatelaine master-key status` says more");
+        outcome => {
+            if let Err(error) = outcome {
+                let error = error.into_error();
+                tracing::error!(%error, "SEALED: nothing is served until the master key opens; `chatelaine master-key status` says more");
+            }
             // Nobody else waits in this folder.
             let waiting = audit::lock(&config.audit_path()).context("audit.path")?;
             tasks.spawn(bind_control()?.serve(control.clone()));
@@ -103,7 +106,8 @@ pub async fn run(config: &Config) -> Result<()> {
     tasks.spawn(Arc::clone(&policy).watch(Arc::clone(&app)));
     tasks.spawn(reload_on_hangup(Arc::clone(&app), policy, tls)?);
     tasks.spawn(feed_watchdog(Arc::clone(&app)));
-    master_key::rotation::resume(&app);
+    tasks.spawn(master_key::siblings::schedule(Arc::clone(&app)));
+    master_key::rotation::resume_all(&app).await;
     warn_of_risks(config);
     summary(config, &opened, address);
     gate.lead_to(surrounded(Arc::clone(&app)));
@@ -122,10 +126,26 @@ pub async fn run(config: &Config) -> Result<()> {
 
 /// Waits for the master keys, then opens everything.
 async fn open_when_unsealed(config: &Config, keeper: &Arc<Keeper>, waiting: audit::Lock) -> Result<Opened> {
-    let pause = Duration::from_secs(config.seal.retry_seconds);
-    keeper.wait_until_unsealed(|| startup::is_new(config), pause).await;
+    if keeper.opened().await.is_none() {
+        let pause = Duration::from_secs(config.seal.retry_seconds);
+        keeper.wait_until_unsealed(|| startup::is_new(config), pause).await;
+    }
+    if asks_siblings_first(config, keeper).await?
+        && let Some(id) = startup::lacking_master_key(config, keeper).await?
+    {
+        let is_there = async || !matches!(startup::lacking_master_key(config, keeper).await, Ok(Some(_)));
+        master_key::siblings::wait_for(keeper, &id, is_there).await;
+    }
     drop(waiting);
     startup::open(config, Arc::clone(keeper)).await
+}
+
+/// Whether the store belongs to a master key that is not here, and there is somebody to ask for it.
+async fn asks_siblings_first(config: &Config, keeper: &Arc<Keeper>) -> Result<bool> {
+    if config.siblings.endpoints.is_empty() {
+        return Ok(false);
+    }
+    Ok(startup::lacking_master_key(config, keeper).await?.is_some())
 }
 
 /// A sealed server does all that it can do: it waits.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use chatelaine_core::audit::Action;
 use chatelaine_core::clock::{Clock, SystemClock};
-use chatelaine_core::keyring::Keyring;
+use chatelaine_core::keyring::{Held, Keyring};
 use chatelaine_core::manager::{Manager, Settings};
 use chatelaine_core::policy::rules::{RuleText, parse_policy_file};
 use chatelaine_core::policy::{Policy, PolicyConfig};
@@ -92,10 +92,32 @@ pub fn explain(config: &Config, error: SealError) -> anyhow::Error {
 /// # Errors
 /// Those of the cryptographic library.
 pub fn keyring(unsealed: &Unsealed) -> Result<Keyring> {
-    let MasterKeys { active, retired } = &unsealed.keys;
+    let MasterKeys { active, staged, retired } = &unsealed.keys;
     let retired: Vec<_> = retired.iter().map(|key| (key.id.as_str(), &key.material)).collect();
     let audit = (unsealed.audit_key.id.as_str(), &unsealed.audit_key.material);
-    Ok(Keyring::new((active.id.as_str(), &active.material), &retired, audit)?)
+    let keyring = Keyring::new((active.id.as_str(), &active.material), &retired, audit)?;
+    if let Some(staged) = staged {
+        keyring.hold(staged.id.as_str(), &staged.material, Held::Staged)?;
+    }
+    Ok(keyring)
+}
+
+/// The id of the master key that the configured store belongs to by its own word, where that is not among the opened ones.
+///
+/// # Errors
+/// Those of the store.
+pub async fn lacking_master_key(config: &Config, keeper: &Keeper) -> Result<Option<String>> {
+    let keyring = match &*keeper.opened().await {
+        Some(unsealed) => keyring(unsealed)?,
+        None => return Ok(None),
+    };
+    let url = config.store_url();
+    match chatelaine_store::embedded_file(&url).context("store.url")? {
+        Some(file) if !file.exists() => return Ok(None),
+        None if url.starts_with("memory:") => return Ok(None),
+        _ => {}
+    }
+    Ok(keyring.lacks(&*store(config).await?).await?)
 }
 
 /// Opens the configured store.

@@ -14,12 +14,52 @@ START_SECONDS = 20
 TOOL_SECONDS = 30
 
 
+class Maker:
+    """A maker of TPMs: its certificates vouch for their endorsement keys."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+        folder.mkdir()
+        (folder / 'authority.conf').write_text(
+            f'statedir = {folder}\nsigningkey = {folder}/signkey.pem\nissuercert = {folder}/issuercert.pem\n'
+            f'certserial = {folder}/certserial\n'
+        )
+        (folder / 'authority.options').write_text(
+            '--tpm-manufacturer id:00001014\n--tpm-model swtpm\n--tpm-version id:20191023\n'
+            '--platform-manufacturer Example\n--platform-version 1\n--platform-model Test\n'
+        )
+        (folder / 'setup.conf').write_text(
+            f'create_certs_tool = swtpm_localca\ncreate_certs_tool_config = {folder}/authority.conf\n'
+            f'create_certs_tool_options = {folder}/authority.options\n'
+        )
+
+    def make(self, state: pathlib.Path) -> None:
+        """Puts the state of a new TPM into a folder."""
+        command = [
+            'swtpm_setup', '--tpm2', '--tpm-state', str(state), '--config', str(self.folder / 'setup.conf'),
+            '--create-ek-cert',
+        ]  # fmt: skip
+        # Otherwise it would become another user, who may not enter the folder.
+        command += ['--runas', 'root'] if os.geteuid() == 0 else []
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_SECONDS)
+        assert done.returncode == 0, done
+
+    def trusted(self, folder: pathlib.Path) -> pathlib.Path:
+        """A folder with its certificates, as `seal.tpm.makers` names it."""
+        folder.mkdir()
+        for file in [*self.folder.glob('*cert.pem'), *self.folder.glob('*rootca-cert.pem')]:
+            (folder / file.name).write_bytes(file.read_bytes())
+        return folder
+
+
 class Tpm:
     """One machine's TPM: it loses power with the machine, and keeps what it has sealed."""
 
-    def __init__(self, folder: pathlib.Path):
+    def __init__(self, folder: pathlib.Path, maker: Maker | None = None):
         self.state, self.socket = folder / 'state', folder / 'tpm'
         self.state.mkdir()
+        if maker is not None:
+            maker.make(self.state)
         command = [
             'swtpm', 'socket', '--tpm2', '--flags', 'not-need-init,startup-clear', '--tpmstate', f'dir={self.state}',
             '--server', f'type=unixio,path={self.socket}', '--ctrl', f'type=unixio,path={self.socket}.ctrl',

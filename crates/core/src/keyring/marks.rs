@@ -105,7 +105,8 @@ impl Keyring {
     pub async fn recognises(&self, store: &dyn Store) -> Result<bool> {
         let foreign = || Error::WrongState {
             reason: format!(
-                "{} was made under another master key than {}: give the server the master key that belongs to this store, or another store",
+                "{} was made under another master key than {}: give the server the master key that belongs to this store \
+                 (`chatelaine attest update` gets it from a server that has it), or another store",
                 store.describe(),
                 self.master_key_id()
             ),
@@ -210,8 +211,14 @@ impl Keyring {
         let SealedUnder::MasterKey(id) = record::sealed_under(mark)? else {
             return Err(Error::Corrupt("the store's mark is not sealed under a master key".to_owned()));
         };
-        let master = self.masters.load().find(&id).cloned().ok_or_else(|| Error::WrongState {
-            reason: format!("the store belongs to master key {id} now: give it to this server"),
+        let master = self.masters.load().find(&id).cloned().ok_or_else(|| {
+            self.miss(&id);
+            Error::WrongState {
+                reason: format!(
+                    "the store belongs to master key {id} now, which this server does not hold: get it from a server that \
+                     does (`chatelaine attest update`)"
+                ),
+            }
         })?;
         if !record::open(mark, &master.cipher)?.ct_eq(MARK_PLAINTEXT) {
             return Err(Error::Corrupt("the store's mark is not what it should be".to_owned()));
@@ -219,10 +226,31 @@ impl Keyring {
         Ok(Sealing { master, mark: mark.version })
     }
 
+    /// The id of the master key that the store's mark names, and that it opens under; the mark is read anew.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`] when that key is not held; [`Error::Corrupt`] when the mark is damaged; those of the store.
+    pub async fn store_master_key(&self, store: &dyn Store) -> Result<String> {
+        Ok(self.sealing_by(&self.mark(store).await?)?.master.id.clone())
+    }
+
+    /// The id of the master key that a store's mark names, if it is none of this keyring. Nothing shows that it is right.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn lacks(&self, store: &dyn Store) -> Result<Option<String>> {
+        let Some(mark) = store.read(&Kind::MARK, MASTER_KEY_MARK).await? else { return Ok(None) };
+        match record::sealed_under(&mark) {
+            Ok(SealedUnder::MasterKey(id)) if self.masters.load().find(&id).is_none() => Ok(Some(id)),
+            _ => Ok(None),
+        }
+    }
+
     /// Moves the store's mark to the active master key: from then on nothing is sealed under another one.
     ///
     /// # Errors
-    /// [`Error::WrongState`] when the mark belongs to a master key that is not held; those of the store.
+    /// [`Error::WrongState`] when the mark belongs to a master key that is not held, or to one that is newer than the
+    /// active one; those of the store.
     pub(crate) async fn claim(&self, store: &dyn Store) -> Result<Sealing> {
         for _ in 0..ATTEMPTS {
             let before = self.mark(store).await?;
@@ -231,6 +259,11 @@ impl Keyring {
             if sealing.master.id == active.id {
                 *self.marks.sealing.write() = Some(sealing.clone());
                 return Ok(sealing);
+            }
+            if self.masters.load().staged.iter().any(|staged| staged.id == sealing.master.id) {
+                return Err(Error::WrongState {
+                    reason: format!("another server has made master key {} the store's", sealing.master.id),
+                });
             }
             let mut record = Record { version: before.version.next(), ..before.clone() };
             seal_record(&mut record, &active, MARK_PLAINTEXT)?;
@@ -303,6 +336,7 @@ impl Keyring {
             )));
         };
         let from = self.masters.load().find(&id).cloned().ok_or_else(|| {
+            self.miss(&id);
             Error::Corrupt(format!(
                 "{}/{} is sealed under master key {id}, which is not held",
                 record.kind, record.id

@@ -12,9 +12,11 @@
 //! What cannot be read, or does not open, counts as sealed under every key: it is reported, holds up nothing else, and
 //! keeps what may still open it once it is mended.
 //!
-//! Order for a rotation of the master key: every server of the store is given the new key
-//! ([`Manager::activate_master_key`]), one of them rewraps ([`Manager::rewrap_master`]), and when nothing uses the former
-//! key ([`Manager::master_key_use`]) each forgets it ([`Manager::forget_master_key`]).
+//! Order for a rotation of the master key: every server of the store is given the new key to hold
+//! ([`Manager::hold_master_key`]), one of them makes it the active one ([`Manager::activate_master_key`]) and rewraps
+//! ([`Manager::rewrap_master`]); the others write under it from that moment on, and make it their active one when they see
+//! that it is the store's ([`Manager::store_master_key`]). When nothing uses the former key ([`Manager::master_key_use`])
+//! each forgets it ([`Manager::forget_master_key`]).
 
 mod scopes;
 
@@ -28,7 +30,7 @@ use chatelaine_crypto::KeyMaterial;
 use super::{Actor, Manager};
 use crate::audit::{Action, Durability, Outcome};
 use crate::error::{Error, Result};
-use crate::keyring::Sealing;
+use crate::keyring::{Held, Sealing};
 use crate::record::{self, SealedUnder};
 use crate::store::{Change, Kind, Query, Record, StoreError};
 use crate::walk::Walk;
@@ -152,6 +154,36 @@ impl Manager {
     /// The ids of the retired master keys that are still held.
     pub fn retired_master_keys(&self) -> Vec<String> {
         self.keyring.retired_ids()
+    }
+
+    /// The ids of the master keys that are held to become active ones.
+    pub fn staged_master_keys(&self) -> Vec<String> {
+        self.keyring.staged_ids()
+    }
+
+    /// Ids of master keys under which something was found sealed, and which this server does not hold. They are the store's
+    /// words: nobody has shown that such keys exist.
+    pub fn missing_master_keys(&self) -> Vec<String> {
+        self.keyring.missing_ids()
+    }
+
+    /// The id of the master key that the store belongs to now.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`] when this server does not hold it; [`Error::Corrupt`] when the store's mark is damaged; those
+    /// of the store.
+    pub async fn store_master_key(&self) -> Result<String> {
+        self.keyring.store_master_key(&*self.store).await
+    }
+
+    /// Holds one more master key beside the active one.
+    ///
+    /// # Errors
+    /// As for [`crate::keyring::Keyring::hold`]; [`Error::Unavailable`] when the trail does not take it.
+    pub async fn hold_master_key(&self, id: &str, material: &KeyMaterial, held: Held) -> Result<()> {
+        // As in `activate_master_key`: it is on disk already.
+        self.keyring.hold(id, material, held)?;
+        self.note_own(Action::RotateMasterKey, Some(format!("hold {id}"))).await
     }
 
     /// Makes a master key the active one; the former one is retired. [`Self::rewrap_master`] makes the store follow.

@@ -1,8 +1,9 @@
 //! What a holder hands to a host that joined: every master key, each sealed to its TPM and its boot.
 //!
 //! Invariant: one encoding, with a limit on every part; the holder vouches for all of it, so that nobody on the way can
-//! leave a key out, and the active key authenticates the list: a grant of it that was recorded earlier does not let anybody
-//! put keys of his own beside it. Refuses: other versions, and lists that no document of sealed keys could hold.
+//! leave a key out, and each key authenticates the list: a grant that was recorded earlier does not let anybody put keys of
+//! his own beside it, and a host that has one of the keys knows by it that the others belong to it. Refuses: other versions,
+//! and lists that no document of sealed keys could hold.
 
 use chatelaine_crypto::{KeyMaterial, MacKey, derive};
 use chatelaine_tpm::attest::Grant;
@@ -10,7 +11,7 @@ use chatelaine_tpm::attest::messages::DIGEST;
 use chatelaine_tpm::codec::{Malformed, Reader, Wire, Writer};
 
 use crate::document::{KeyState, MAX_KEYS};
-use crate::{KeyId, SealError};
+use crate::{KeyId, MasterKeys, SealError};
 
 /// The last byte is the version.
 const MAGIC: [u8; 4] = *b"CHB\x01";
@@ -26,8 +27,6 @@ pub struct Bundle {
     pub cluster: KeyId,
     /// The keys, the active one first.
     pub keys: Vec<GrantedKey>,
-    /// That somebody who has the active key made the list.
-    pub authenticator: [u8; DIGEST],
     /// The holder's word for all of it.
     pub proof: [u8; DIGEST],
 }
@@ -43,19 +42,28 @@ pub struct GrantedKey {
     pub state: KeyState,
     /// When it was made.
     pub created: String,
+    /// When it became active, where that was later.
+    pub activated: Option<String>,
     /// By which it is told from another.
     pub check: [u8; CHECK],
+    /// That somebody who has this key made the list.
+    pub authenticator: [u8; DIGEST],
     /// The grant, as [`Grant`] encodes it.
     pub grant: Vec<u8>,
 }
 
-/// Which key authenticates a list.
-fn list_key(active: &KeyMaterial) -> Result<MacKey, SealError> {
-    Ok(MacKey::new(&derive(active, "chatelaine granted master keys", &[], 32)?))
+/// What authenticates a list.
+fn list_key(material: &KeyMaterial) -> Result<MacKey, SealError> {
+    Ok(MacKey::new(&derive(material, "chatelaine granted master keys", &[], 32)?))
+}
+
+/// What a host says that has kept the newest key of a bundle: nobody can say it who has not opened that key.
+pub(super) fn confirmation(newest: &KeyMaterial, proof: &[u8; DIGEST]) -> Result<[u8; DIGEST], SealError> {
+    Ok(MacKey::new(&derive(newest, "chatelaine kept master keys", &[], 32)?).sign(&[proof]))
 }
 
 impl Bundle {
-    /// The list: everything but the grants.
+    /// The list: everything but authenticators and grants.
     fn list(&self) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.sized(self.cluster.as_str().as_bytes());
@@ -65,19 +73,31 @@ impl Bundle {
         writer.into_vec()
     }
 
-    /// Authenticates the list with the active key.
-    pub(super) fn authenticate(&mut self, active: &KeyMaterial) -> Result<(), SealError> {
-        self.authenticator = list_key(active)?.sign(&[&self.list()]);
+    /// Authenticates the list with each key in it.
+    pub(super) fn authenticate(&mut self, keys: &MasterKeys) -> Result<(), SealError> {
+        let list = self.list();
+        for granted in &mut self.keys {
+            let key = keys.find(&granted.id).ok_or(SealError::InvalidId)?;
+            granted.authenticator = list_key(&key.material)?.sign(&[&list]);
+        }
         Ok(())
     }
 
-    /// Whether somebody who has this key made the list.
-    pub(super) fn is_by(&self, active: &KeyMaterial) -> Result<bool, SealError> {
-        Ok(list_key(active)?.verify(&[&self.list()], &self.authenticator))
+    /// Whether somebody who has this key made the list. Not, where the key is not in it.
+    pub(super) fn is_by(&self, id: &KeyId, material: &KeyMaterial) -> Result<bool, SealError> {
+        match self.keys.iter().find(|key| key.id == *id) {
+            Some(key) => Ok(list_key(material)?.verify(&[&self.list()], &key.authenticator)),
+            None => Ok(false),
+        }
+    }
+
+    /// The key with the highest epoch: the staged one, or else the active one.
+    pub(super) fn newest(&self) -> Option<&GrantedKey> {
+        self.keys.iter().max_by_key(|key| key.epoch)
     }
 
     /// The longest, in bytes.
-    pub const MAX_SIZE: usize = 128 + MAX_KEYS * (Grant::MAX_SIZE + 256);
+    pub const MAX_SIZE: usize = 128 + MAX_KEYS * (Grant::MAX_SIZE + 320);
 
     /// What the holder vouches for.
     pub(super) fn body(&self) -> Vec<u8> {
@@ -86,9 +106,8 @@ impl Bundle {
         writer.u8(u8::try_from(self.keys.len()).unwrap_or(u8::MAX));
         for key in &self.keys {
             key.describe(&mut writer);
-            writer.sized(&key.grant);
+            writer.raw(&key.authenticator).sized(&key.grant);
         }
-        writer.raw(&self.authenticator);
         writer.into_vec()
     }
 
@@ -107,8 +126,15 @@ impl Bundle {
         let active = self.keys.first().filter(|key| key.state == KeyState::Active);
         let active = active.ok_or_else(|| reader.malformed("its first key is not active"))?;
         for (index, key) in self.keys.iter().enumerate().skip(1) {
-            if key.state == KeyState::Active || key.epoch >= active.epoch {
-                return Err(reader.malformed("its first key is not the newest"));
+            let fits = match key.state {
+                KeyState::Active => false,
+                KeyState::Staged => index == 1 && key.epoch > active.epoch,
+                KeyState::Retired => key.epoch < active.epoch,
+            };
+            if !fits {
+                return Err(
+                    reader.malformed("its first key is not the newest, or its second not the staged one")
+                );
             }
             let earlier = self.keys.iter().take(index);
             if earlier.clone().any(|other| other.id == key.id || other.epoch == key.epoch) {
@@ -122,7 +148,12 @@ impl Bundle {
 impl GrantedKey {
     fn describe(&self, writer: &mut Writer) {
         writer.sized(self.id.as_str().as_bytes()).u32(self.epoch);
-        writer.u8(u8::from(self.state == KeyState::Retired)).sized(self.created.as_bytes());
+        writer.u8(match self.state {
+            KeyState::Active => 0,
+            KeyState::Retired => 1,
+            KeyState::Staged => 2,
+        });
+        writer.sized(self.created.as_bytes()).sized(self.activated.as_deref().unwrap_or_default().as_bytes());
         writer.raw(&self.check);
     }
 }
@@ -159,14 +190,17 @@ impl Wire for Bundle {
                 state: match reader.u8()? {
                     0 => KeyState::Active,
                     1 => KeyState::Retired,
+                    2 => KeyState::Staged,
                     _ => return Err(reader.malformed("the state of a key is unknown")),
                 },
                 created: text(reader, MAX_TIME)?,
+                activated: Some(text(reader, MAX_TIME)?).filter(|time| !time.is_empty()),
                 check: reader.array()?,
+                authenticator: reader.array()?,
                 grant: reader.sized(Grant::MAX_SIZE)?.to_vec(),
             });
         }
-        let bundle = Self { cluster, keys, authenticator: reader.array()?, proof: reader.array()? };
+        let bundle = Self { cluster, keys, proof: reader.array()? };
         bundle.check(reader)?;
         Ok(bundle)
     }
@@ -175,6 +209,7 @@ impl Wire for Bundle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::MasterKey;
 
     fn bundle(keys: &[(u32, KeyState)]) -> Bundle {
         let key = |&(epoch, state): &(u32, KeyState)| GrantedKey {
@@ -182,11 +217,13 @@ mod tests {
             epoch,
             state,
             created: "2026-01-01T00:00:00Z".to_owned(),
+            activated: (epoch == 3).then(|| "2026-01-02T00:00:00Z".to_owned()),
             check: [7; CHECK],
+            authenticator: [4; DIGEST],
             grant: vec![9; 1000],
         };
         let keys = keys.iter().map(key).collect();
-        Bundle { cluster: KeyId::random().unwrap(), keys, authenticator: [4; DIGEST], proof: [3; DIGEST] }
+        Bundle { cluster: KeyId::random().unwrap(), keys, proof: [3; DIGEST] }
     }
 
     #[test]
@@ -206,43 +243,67 @@ mod tests {
     }
 
     #[test]
-    fn only_who_has_the_active_key_makes_a_list() {
+    fn a_staged_key_is_the_second() {
+        use KeyState::{Active, Retired, Staged};
+        let good = bundle(&[(2, Active), (3, Staged), (1, Retired)]);
+        assert_eq!(Bundle::parse(&good.to_bytes()).unwrap().newest().unwrap().epoch, 3);
+        for keys in [
+            &[(2, Active), (1, Retired), (3, Staged)][..],
+            &[(2, Active), (1, Staged)],
+            &[(2, Active), (3, Retired)],
+            &[(2, Active), (3, Staged), (4, Staged)],
+            &[(3, Staged), (2, Active)],
+            &[(2, Active), (2, Retired)],
+        ] {
+            assert!(Bundle::parse(&bundle(keys).to_bytes()).is_err(), "{keys:?}");
+        }
+    }
+
+    #[test]
+    fn only_who_has_a_key_makes_a_list_by_it() {
         use KeyState::{Active, Retired};
-        let (active, other) = (KeyMaterial::random(256).unwrap(), KeyMaterial::random(256).unwrap());
         let mut made = bundle(&[(2, Active), (1, Retired)]);
-        assert!(!made.is_by(&active).unwrap());
-        made.authenticate(&active).unwrap();
+        let key = |place: usize| MasterKey {
+            id: made.keys[place].id.clone(),
+            epoch: made.keys[place].epoch,
+            material: KeyMaterial::random(256).unwrap(),
+        };
+        let keys = MasterKeys { active: key(0), staged: None, retired: vec![key(1)] };
+        let other = KeyMaterial::random(256).unwrap();
+        let by = |bundle: &Bundle, key: &MasterKey| bundle.is_by(&key.id, &key.material).unwrap();
+        assert!(!by(&made, &keys.active));
+        made.authenticate(&keys).unwrap();
         let read = Bundle::parse(&made.to_bytes()).unwrap();
-        assert!(read.is_by(&active).unwrap() && !read.is_by(&other).unwrap());
+        assert!(by(&read, &keys.active) && by(&read, &keys.retired[0]));
+        assert!(!read.is_by(&keys.active.id, &other).unwrap());
+        assert!(!read.is_by(&keys.retired[0].id, &keys.active.material).unwrap(), "each by its own");
+        assert!(!read.is_by(&KeyId::random().unwrap(), &keys.active.material).unwrap());
         // Sealed anew for another host it is the same list; with another retired key it is not.
         let mut again = made.clone();
         again.keys[1].grant = vec![8; 900];
-        assert!(again.is_by(&active).unwrap());
-        let changes: [fn(&mut Bundle); 5] = [
+        assert!(by(&again, &keys.active));
+        let changes: [fn(&mut Bundle); 7] = [
             |bundle| bundle.keys[1].check = [8; CHECK],
             |bundle| bundle.keys[1].id = KeyId::random().unwrap(),
             |bundle| bundle.keys[1].epoch = 0,
+            |bundle| bundle.keys[1].state = KeyState::Staged,
+            |bundle| bundle.keys[0].activated = Some("2026-01-05T00:00:00Z".to_owned()),
             |bundle| bundle.cluster = KeyId::random().unwrap(),
             |bundle| drop(bundle.keys.pop()),
         ];
         for change in changes {
             let mut altered = made.clone();
             change(&mut altered);
-            assert!(!altered.is_by(&active).unwrap());
+            assert!(!by(&altered, &keys.active));
         }
     }
 
     #[test]
-    fn lists_that_no_document_could_hold_are_refused() {
-        use KeyState::{Active, Retired};
-        let problem = |keys: &[_]| Bundle::parse(&bundle(keys).to_bytes()).unwrap_err().problem;
-        assert!(problem(&[]).contains("1 to 64"));
-        assert!(problem(&[(1, Retired)]).contains("not active"));
-        assert!(problem(&[(1, Active), (2, Retired)]).contains("newest"));
-        assert!(problem(&[(2, Active), (1, Active)]).contains("newest"));
-        assert!(problem(&[(3, Active), (1, Retired), (1, Retired)]).contains("twice"));
-        let mut other = bundle(&[(1, Active)]).to_bytes();
-        other[3] = 2;
-        assert!(Bundle::parse(&other).unwrap_err().problem.contains("version 1"));
+    fn a_confirmation_is_by_one_key_for_one_exchange() {
+        let (key, other) = (KeyMaterial::random(256).unwrap(), KeyMaterial::random(256).unwrap());
+        let said = confirmation(&key, &[1; DIGEST]).unwrap();
+        assert_eq!(said, confirmation(&key, &[1; DIGEST]).unwrap());
+        assert_ne!(said, confirmation(&key, &[2; DIGEST]).unwrap());
+        assert_ne!(said, confirmation(&other, &[1; DIGEST]).unwrap());
     }
 }

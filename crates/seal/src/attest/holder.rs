@@ -1,7 +1,8 @@
 //! The holder's side: who may have the keys, and the challenges that wait for an answer. Needs no TPM.
 //!
 //! Invariants: at most [`MAX_WAITING`] challenges wait; each is used once, whatever the answer, and forgotten after its
-//! time; whether a host is enrolled is asked again when its answer comes.
+//! time; whether a host is enrolled is asked again when its answer comes. That a host has kept what it got is believed only
+//! if it says so by the newest key in it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,12 +10,14 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use chatelaine_tpm::attest::messages::DIGEST;
 use chatelaine_tpm::attest::{Enrolment, Hello, Pending, Refusal, challenge, check_answer};
 use chatelaine_tpm::codec::Wire as _;
 use chatelaine_tpm::software::certificate::Makers;
 use chatelaine_tpm::types::PcrSelection;
+use subtle::ConstantTimeEq as _;
 
-use super::bundle::{Bundle, CHECK, GrantedKey};
+use super::bundle::{Bundle, CHECK, GrantedKey, confirmation};
 use crate::boot::BootState;
 use crate::document::SealedKeys;
 use crate::hosts::{EnrolledHost, SERVER};
@@ -50,12 +53,30 @@ pub struct Holder {
     makers: Makers,
     has_makers: bool,
     waiting: Mutex<HashMap<String, Waiting>>,
+    granted: Mutex<HashMap<String, Unconfirmed>>,
 }
 
 struct Waiting {
     pending: Pending,
     about: About,
     until: Instant,
+    patience: Duration,
+}
+
+/// Keys that were handed out, and of which nobody has said that they were kept.
+struct Unconfirmed {
+    confirmation: [u8; DIGEST],
+    kept: Kept,
+    until: Instant,
+}
+
+/// A host that has kept what it got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The host.
+    pub about: About,
+    /// The epoch of the newest key among it.
+    pub epoch: u32,
 }
 
 /// Whom an exchange is about, for the audit trail.
@@ -156,6 +177,12 @@ pub enum Reason {
         "there is no such challenge: it was answered already, has expired, or was made by another server"
     )]
     NoChallenge,
+    /// Nobody waits for this confirmation.
+    #[error("no keys were granted in this exchange, or that was confirmed already, or too long ago")]
+    NoGrant,
+    /// It was not made by the newest key that was granted.
+    #[error("the confirmation is not from a host that has opened the keys")]
+    Confirmation,
     /// Too many challenges wait.
     #[error("too many challenges wait for their answers; try again in a minute")]
     Busy,
@@ -182,6 +209,13 @@ fn is_enrolled<'a>(hosts: &'a [EnrolledHost], name: &str) -> Option<&'a Enrolled
     hosts.iter().find(|host| host.endorsement_name == name)
 }
 
+/// What a host says that keeps all of it, and the epoch of the newest key.
+fn confirmation_of(unsealed: &Unsealed, bundle: &Bundle) -> Result<([u8; DIGEST], u32), Reason> {
+    let newest =
+        bundle.newest().and_then(|newest| unsealed.keys.find(&newest.id)).ok_or(SealError::InvalidId)?;
+    Ok((confirmation(&newest.material, &bundle.proof)?, newest.epoch))
+}
+
 impl Holder {
     /// The holder; no file is read yet.
     ///
@@ -198,6 +232,7 @@ impl Holder {
             makers,
             has_makers,
             waiting: Mutex::new(HashMap::new()),
+            granted: Mutex::new(HashMap::new()),
         })
     }
 
@@ -219,7 +254,7 @@ impl Holder {
             Ok(made) => made,
             Err(reason) => return Err(Box::new(Refused { about, reason })),
         };
-        let waiting = Waiting { pending, about: about.clone(), until: Instant::now() + patience };
+        let waiting = Waiting { pending, about: about.clone(), until: Instant::now() + patience, patience };
         match self.keep(waiting) {
             Ok(id) => Ok(Challenged { id, challenge, about }),
             Err(reason) => Err(Box::new(Refused { about, reason })),
@@ -286,16 +321,48 @@ impl Holder {
     /// # Errors
     /// [`Refused`]
     pub fn grant(&self, unsealed: &Unsealed, id: &str, answer: &[u8]) -> Result<Granted, Box<Refused>> {
-        let Some(Waiting { pending, mut about, .. }) = self.take(id) else {
+        let Some(Waiting { pending, mut about, patience, .. }) = self.take(id) else {
             return Err(Box::new(Refused { about: About::default(), reason: Reason::NoChallenge }));
         };
-        match self.make_bundle(unsealed, &pending, answer, &mut about) {
-            Ok(bundle) => {
+        let bundle = self.make_bundle(unsealed, &pending, answer, &mut about);
+        let expected = bundle.and_then(|bundle| Ok((confirmation_of(unsealed, &bundle)?, bundle)));
+        match expected {
+            Ok(((confirmation, epoch), bundle)) => {
+                let kept = Kept { about: about.clone(), epoch };
+                self.expect(id, Unconfirmed { confirmation, kept, until: Instant::now() + patience });
                 let epochs = bundle.keys.iter().map(|key| key.epoch).collect();
                 Ok(Granted { bundle: bundle.to_bytes(), about, epochs })
             }
             Err(reason) => Err(Box::new(Refused { about, reason })),
         }
+    }
+
+    /// Confirmations are for information: where too many are missing, the oldest is given up.
+    fn expect(&self, id: &str, unconfirmed: Unconfirmed) {
+        let mut all = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        all.retain(|_, other| other.until > now);
+        if all.len() >= MAX_WAITING {
+            let oldest = all.iter().min_by_key(|(_, other)| other.until).map(|(id, _)| id.clone());
+            oldest.and_then(|id| all.remove(&id));
+        }
+        all.insert(id.to_owned(), unconfirmed);
+    }
+
+    /// Checks that a host has kept what it was granted in the exchange of this id.
+    ///
+    /// # Errors
+    /// [`Refused`]
+    pub fn confirm(&self, id: &str, confirmation: &[u8]) -> Result<Kept, Box<Refused>> {
+        let taken = self.granted.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        let Some(unconfirmed) = taken.filter(|unconfirmed| unconfirmed.until > Instant::now()) else {
+            return Err(Box::new(Refused { about: About::default(), reason: Reason::NoGrant }));
+        };
+        if !bool::from(unconfirmed.confirmation.as_slice().ct_eq(confirmation)) {
+            let about = unconfirmed.kept.about;
+            return Err(Box::new(Refused { about, reason: Reason::Confirmation }));
+        }
+        Ok(unconfirmed.kept)
     }
 
     fn make_bundle(
@@ -342,7 +409,9 @@ impl Holder {
                         epoch: entry.epoch,
                         state: entry.state,
                         created: entry.created.clone(),
+                        activated: entry.activated.clone(),
                         check,
+                        authenticator: [0; 32],
                         grant: grant.to_bytes(),
                     });
                 }
@@ -354,8 +423,8 @@ impl Holder {
             return Err(Reason::NotApproved(not_approved));
         }
         let cluster = document.cluster.clone();
-        let mut bundle = Bundle { cluster, keys, authenticator: [0; 32], proof: [0; 32] };
-        bundle.authenticate(&unsealed.keys.active.material)?;
+        let mut bundle = Bundle { cluster, keys, proof: [0; 32] };
+        bundle.authenticate(&unsealed.keys)?;
         bundle.proof = pending.vouch(&bundle.body());
         Ok(bundle)
     }

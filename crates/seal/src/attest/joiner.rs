@@ -13,7 +13,7 @@ use chatelaine_tpm::{Approval, Authority, Tpm};
 use zeroize::Zeroizing;
 
 use super::Endorsement;
-use super::bundle::{Bundle, GrantedKey};
+use super::bundle::{Bundle, GrantedKey, confirmation};
 use crate::custody::arriving::Arriving;
 use crate::custody::key_check;
 use crate::document::{KeyState, fingerprint, parse_fingerprint};
@@ -46,6 +46,35 @@ pub enum JoinError {
          theirs, or the expectation is wrong"
     )]
     Unexpected(String),
+    /// The keys are another cluster's.
+    #[error("these are master keys of cluster {found}, and this host belongs to {own}; nothing was kept")]
+    OtherCluster {
+        /// Theirs.
+        found: KeyId,
+        /// This host's.
+        own: KeyId,
+    },
+    /// Two keys cannot both be right.
+    #[error(
+        "master key {id} of epoch {epoch} is not the one that this host has of that id or epoch; nothing was kept. Was the \
+         master key rotated on two servers at once?"
+    )]
+    Conflict {
+        /// The key that came.
+        id: KeyId,
+        /// Its number.
+        epoch: u32,
+    },
+    /// The sender knows less than this host.
+    #[error(
+        "the active master key there is of epoch {found}, and here of epoch {own}: keys are not taken back; nothing was kept"
+    )]
+    Older {
+        /// Theirs.
+        found: u32,
+        /// This host's.
+        own: u32,
+    },
     /// Files, settings, the TPM of this host.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -131,7 +160,7 @@ fn begin(bytes: &[u8], step: u8) -> Result<Reader<'_>, Malformed> {
 /// A host that has answered and waits for the keys.
 #[derive(Debug)]
 pub struct Proven {
-    answered: Answered,
+    pub(super) answered: Answered,
 }
 
 /// Who says which master keys are the right ones.
@@ -149,15 +178,19 @@ pub struct Joined {
     pub cluster: KeyId,
     /// The keys.
     pub keys: MasterKeys,
+    /// What to tell the sender when they are kept.
+    pub confirmation: Vec<u8>,
     arrived: Vec<Arrived>,
 }
 
+/// What a key brings along.
 #[derive(Debug)]
-struct Arrived {
-    created: String,
-    state: KeyState,
-    sealed: serde_json::Value,
-    approval: Approval,
+pub(crate) struct Arrived {
+    pub(crate) created: String,
+    pub(crate) activated: Option<String>,
+    pub(crate) state: KeyState,
+    pub(crate) sealed: serde_json::Value,
+    pub(crate) approval: Approval,
 }
 
 impl Proven {
@@ -208,17 +241,21 @@ impl Proven {
         }
         let mut keys = keys.into_iter();
         let active = keys.next().ok_or(JoinError::NotVouched)?;
-        if !bundle.is_by(&active.material)? {
+        if !bundle.is_by(&active.id, &active.material)? {
             return Err(JoinError::OtherKey(active.id));
         }
-        let keys = MasterKeys { active, retired: keys.collect() };
+        let has_staged = bundle.keys.get(1).is_some_and(|key| key.state == KeyState::Staged);
+        let staged = if has_staged { keys.next() } else { None };
+        let keys = MasterKeys { active, staged, retired: keys.collect() };
+        let newest = keys.staged.as_ref().unwrap_or(&keys.active);
+        let confirmation = confirmation(&newest.material, &bundle.proof)?.to_vec();
         if let Known::By(check) = known {
             check(&bundle.cluster, &keys).map_err(JoinError::Unexpected)?;
         }
-        Ok(Joined { cluster: bundle.cluster, keys, arrived })
+        Ok(Joined { cluster: bundle.cluster, keys, confirmation, arrived })
     }
 
-    fn open(
+    pub(super) fn open(
         &self,
         tpm: &Tpm,
         cluster: &KeyId,
@@ -237,6 +274,7 @@ impl Proven {
         let key = MasterKey { id: granted.id.clone(), epoch: granted.epoch, material };
         let arrived = Arrived {
             created: granted.created.clone(),
+            activated: granted.activated.clone(),
             state: granted.state,
             sealed: wrapped(&received.sealed),
             approval: received.approval,
@@ -281,6 +319,41 @@ impl StateFile {
     }
 }
 
+/// Installs the approval that came along with a key.
+pub(super) fn install(
+    approval: &Approval,
+    identity: &KeyIdentity<'_>,
+    seal: &TpmSeal,
+    now: &str,
+) -> Result<(), SealError> {
+    let state = seal.boot_state(identity)?;
+    let shown = approval.selection().to_string();
+    if state.registers != shown {
+        return Err(SealError::Invalid {
+            what: "seal.tpm.registers",
+            problem: format!(
+                "this host is set to {}, the server that has the keys to {shown}; set both to the same",
+                state.registers
+            ),
+        });
+    }
+    let note = "came with the master key".to_owned();
+    let file = ApprovalFile { state, note, approved: now.to_owned(), approval: approval.to_bytes() };
+    file.check(&seal.authority()?)?;
+    seal.approvals().install(&file).map(drop)
+}
+
+/// What came, for the document. Where the TPM seal has a file besides, it is sealed anew.
+pub(super) fn arriving(arrived: Arrived, seal: &TpmSeal) -> Arriving {
+    let as_it_came = !seal.has_file();
+    Arriving {
+        created: arrived.created,
+        activated: arrived.activated,
+        state: arrived.state,
+        sealed: as_it_came.then(|| (seal.kind(), seal.name(), arrived.sealed)),
+    }
+}
+
 impl Custody {
     /// Begins a document with the keys of a sibling, sealed as they came by this host's TPM, and by the other configured
     /// seals. Installs the approvals that came along. Where the TPM seal has a file besides, the keys are sealed anew with it.
@@ -291,33 +364,9 @@ impl Custody {
     pub fn take_over(&self, joined: Joined, seal: &TpmSeal, now: &str) -> Result<Unsealed, SealError> {
         self.refuse_existing()?;
         for (key, arrived) in joined.keys.iter().zip(&joined.arrived) {
-            let state = seal.boot_state(&key.identity(&joined.cluster))?;
-            let shown = arrived.approval.selection().to_string();
-            if state.registers != shown {
-                return Err(SealError::Invalid {
-                    what: "seal.tpm.registers",
-                    problem: format!(
-                        "this host is set to {}, the server that has the keys to {shown}; set both to the same",
-                        state.registers
-                    ),
-                });
-            }
-            let note = "came with the master key".to_owned();
-            let approval = arrived.approval.to_bytes();
-            let file = ApprovalFile { state, note, approved: now.to_owned(), approval };
-            file.check(&seal.authority()?)?;
-            seal.approvals().install(&file)?;
+            install(&arrived.approval, &key.identity(&joined.cluster), seal, now)?;
         }
-        let as_it_came = !seal.has_file();
-        let arriving = joined
-            .arrived
-            .into_iter()
-            .map(|arrived| Arriving {
-                created: arrived.created,
-                state: arrived.state,
-                sealed: as_it_came.then(|| (seal.kind(), seal.name(), arrived.sealed)),
-            })
-            .collect();
+        let arriving = joined.arrived.into_iter().map(|arrived| arriving(arrived, seal)).collect();
         self.establish_all(joined.cluster, joined.keys, arriving, seal, now)
     }
 }

@@ -6,7 +6,7 @@
 use super::proof::{authenticate, wrap_audit_key};
 use super::sealing::{closed_for, put, seal_all};
 use super::{Custody, Unsealed};
-use crate::document::{KeyState, MAX_KEYS, Sealed, SealedKeys};
+use crate::document::{KeyState, Sealed, SealedKeys};
 use crate::recovery::RecoveryRecipient;
 use crate::{KeyId, MasterKey, Seal, SealError};
 
@@ -17,25 +17,8 @@ impl Custody {
     /// # Errors
     /// Those of the seals and the file; nothing has changed then.
     pub fn rotate(&self, unsealed: &mut Unsealed, now: &str) -> Result<(), SealError> {
-        if unsealed.document.keys.len() >= MAX_KEYS {
-            return Err(SealError::Invalid {
-                what: "master keys",
-                problem: format!("there are {MAX_KEYS} already; destroy retired ones first"),
-            });
-        }
-        self.refuse_to_leave_out(&unsealed.document)?;
-        let epoch = unsealed.keys.active.epoch.checked_add(1).ok_or(SealError::Invalid {
-            what: "master keys",
-            problem: "there are no more epochs".to_owned(),
-        })?;
-        let key = MasterKey::random(epoch)?;
+        let (key, entry) = self.make_next(unsealed, now)?;
         let mut document = unsealed.document.clone();
-        let (entry, mut pending) = self.seal_new(&document.cluster, &key, document.recovery.as_ref(), now)?;
-        // Nobody shall find out at the next boot that the new key does not open.
-        if let Some(state) = pending.pop() {
-            let place = self.describe();
-            return Err(SealError::NotApproved { place, state: Box::new(state) });
-        }
         for former in &mut document.keys {
             former.state = KeyState::Retired;
         }
@@ -50,7 +33,7 @@ impl Custody {
 
     /// Refuses a new key where a seal that holds the present one would not hold it: whoever relies on that seal would be
     /// locked out.
-    fn refuse_to_leave_out(&self, document: &SealedKeys) -> Result<(), SealError> {
+    pub(super) fn refuse_to_leave_out(&self, document: &SealedKeys) -> Result<(), SealError> {
         let sealed = document.active().into_iter().flat_map(|key| &key.seals);
         let other = sealed
             .filter(|sealed| sealed.kind != crate::recovery::KIND)
@@ -77,6 +60,10 @@ impl Custody {
                 what: "master key",
                 problem: format!("{id} is active; rotate the master key first"),
             });
+        }
+        if unsealed.keys.staged.as_ref().is_some_and(|key| key.id == *id) {
+            let problem = format!("{id} is about to become active: other servers may have it and use it");
+            return Err(SealError::Invalid { what: "master key", problem });
         }
         if !unsealed.keys.retired.iter().any(|key| key.id == *id) {
             return Err(SealError::Invalid { what: "master key", problem: format!("there is no {id}") });

@@ -32,6 +32,8 @@ impl Custody {
             epoch: key.epoch,
             state: KeyState::Active,
             created: now.to_owned(),
+            activated: None,
+            waits: None,
             check: check_of(key, &identity)?,
             seals,
         };

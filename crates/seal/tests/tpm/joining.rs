@@ -1,5 +1,7 @@
 //! A host joins and gets the master keys, and every way it must not that is not the exchange's own business.
 
+mod later;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -63,6 +65,7 @@ impl Site {
             certificate,
             keys: vec![key.to_owned()],
             enrolled: NOW.to_owned(),
+            has: None,
         };
         self.custody.enrol(&mut self.unsealed, host).unwrap();
     }

@@ -52,10 +52,11 @@ pub(super) async fn take(host: &Host) -> Result<(), CryptoError> {
 }
 
 pub(super) fn service_keys(keys: &MasterKeys) -> Result<ServiceKeys, CryptoError> {
-    let MasterKeys { active, retired } = keys;
+    let MasterKeys { active, staged, retired } = keys;
     ServiceKeys::new(
         (active.id.as_str(), &active.material),
-        retired.iter().map(|key| (key.id.as_str(), &key.material)),
+        // A sibling may use the staged one already.
+        staged.iter().chain(retired).map(|key| (key.id.as_str(), &key.material)),
     )
 }
 

@@ -107,6 +107,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         };
         return wrong(&format!("seal.tpm.{what}"), problem);
     }
+    super::siblings::check(config)?;
     let tls = &server.tls;
     let (cert, key) = (!tls.cert.as_os_str().is_empty(), !tls.key.as_os_str().is_empty());
     if cert != key {

@@ -11,6 +11,7 @@ pub(crate) mod load;
 mod reference;
 mod rotation;
 mod seal;
+mod siblings;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ pub use seal::{
     FileSealConfig, PassphraseSealConfig, Pkcs11Mechanism, Pkcs11SealConfig, SealConfig, SealKind,
     TpmSealConfig,
 };
+pub use siblings::SiblingsConfig;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -48,6 +50,8 @@ pub struct Config {
     pub seal: SealConfig,
     /// When keys over keys are replaced.
     pub rotation: RotationConfig,
+    /// Servers that are asked for later master keys.
+    pub siblings: SiblingsConfig,
     /// Who callers are.
     pub identity: IdentityConfig,
     /// Who may do what.

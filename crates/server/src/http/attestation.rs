@@ -12,7 +12,10 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chatelaine_api::{AnswerRequest, BundleDocument, ChallengeDocument, ErrorDocument, HelloRequest};
+use chatelaine_api::{
+    AnswerRequest, BundleDocument, ChallengeDocument, ConfirmRequest, ConfirmedDocument, ErrorDocument,
+    HeldKeysDocument, HelloRequest,
+};
 use chatelaine_core::policy::Caller;
 use chatelaine_seal::attest::holder::ONLINE;
 use chatelaine_seal::attest::{About, Reason, Refused};
@@ -26,12 +29,14 @@ use super::caller::Authenticated;
 use super::change::to_the_end;
 use super::error::ApiError;
 use super::native::no_store;
+use crate::master_key::rotation;
 
 /// Largest body, in bytes: a hello in base64, with room for spaces.
 const MAX_BODY: usize = 64 * 1024;
 /// Largest messages, in bytes, as their formats have it.
 const MAX_HELLO: usize = 20_000;
 const MAX_ANSWER: usize = 4096;
+const MAX_CONFIRMATION: usize = 32;
 
 fn decoded(field: &'static str, text: &str, limit: usize) -> Result<Vec<u8>, ApiError> {
     let bytes =
@@ -113,6 +118,58 @@ pub(super) async fn release(
         }
         Err(refusal) => Err(refused(app, caller, refusal).await),
     }
+}
+
+/// Takes a host's word that it has kept the keys, and goes on with a rotation that waited for it.
+pub(super) async fn confirm(
+    app: &Arc<App>,
+    caller: Option<&Caller>,
+    request: ConfirmRequest,
+) -> Result<ConfirmedDocument, ApiError> {
+    let said = decoded("confirmation", &request.confirmation, MAX_CONFIRMATION)?;
+    let id =
+        KeyId::parse(&request.id).map_err(|_| ApiError::field("id", "it must be the id of a challenge"))?;
+    let kept = app.keeper.confirm(id.to_string(), said).await;
+    match kept.map_err(|error| broken(caller, error))? {
+        Ok(kept) => {
+            let text = format!("{}, kept up to epoch {}", kept.about, kept.epoch);
+            app.manager.note_grant(caller, text.clone()).await?;
+            tracing::info!("the master keys were kept by {text}");
+            if let Err(error) = rotation::go_on(app).await {
+                tracing::error!(%error, "the staged master key could not be made the active one; it goes on later");
+            }
+            Ok(ConfirmedDocument { epoch: kept.epoch })
+        }
+        Err(refusal) => Err(refused(app, caller, refusal).await),
+    }
+}
+
+/// Which master keys are here: by it a host that has joined knows whether there is anything to get.
+#[utoipa::path(get, path = "/v1/attestation/keys", tag = "attestation",
+    responses((status = 200, body = HeldKeysDocument), (status = 403, body = ErrorDocument)))]
+pub(crate) async fn held_keys(
+    State(app): State<Arc<App>>,
+    Authenticated { caller, slot: _slot }: Authenticated,
+) -> Result<Response, ApiError> {
+    app.manager.authorize_join(&caller).await?;
+    let held = app.keeper.held_keys().await;
+    Ok(answer(held.map_err(|error| broken(Some(&caller), error))?))
+}
+
+/// After the last step: the host has kept the keys. A new master key is used when every host has said so.
+#[utoipa::path(post, path = "/v1/attestation/confirm", tag = "attestation", request_body = ConfirmRequest,
+    responses((status = 200, body = ConfirmedDocument), (status = 400, body = ErrorDocument),
+        (status = 403, body = ErrorDocument, description = "The rules do not allow it, or nobody waits for it; the message says why")))]
+pub(crate) async fn confirm_keys(
+    State(app): State<Arc<App>>,
+    authenticated: Authenticated,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let Authenticated { caller, slot } = authenticated;
+    app.manager.authorize_join(&caller).await?;
+    let request = body::json(&headers, body, MAX_BODY, app.options.client_timeout).await?;
+    to_the_end(slot, async move { Ok(answer(confirm(&app, Some(&caller), request).await?)) }).await
 }
 
 /// The first step of a host that joins: it says who it is, and is challenged.

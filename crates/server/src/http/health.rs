@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 use super::App;
 use super::context::Context;
 use super::error::ApiError;
+use crate::master_key::siblings;
 
 /// One check may take so long.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -29,7 +30,7 @@ pub(crate) async fn healthcheck() -> &'static str {
     "OK"
 }
 
-/// Whether the server can do its work: store, seal (a canary is wrapped and unwrapped), audit trail, identities. What is
+/// Whether the server can do its work: store, seal (a canary is wrapped and unwrapped, and the store's master key is here), audit trail, identities. What is
 /// wrong with them is told to the networks that may read metrics.
 #[utoipa::path(get, path = "/readyz", tag = "operations",
     responses((status = 200, body = ReadinessDocument), (status = 503, body = ReadinessDocument)))]
@@ -54,7 +55,7 @@ fn is_operators(app: &App, context: &Context) -> bool {
 }
 
 /// Runs the checks, or repeats the last answer while it is fresh.
-pub(crate) async fn check(app: &App) -> ReadinessDocument {
+pub(crate) async fn check(app: &Arc<App>) -> ReadinessDocument {
     let mut last = app.readiness.0.lock().await;
     if let Some((at, document)) = &*last
         && at.elapsed() < FRESH
@@ -67,10 +68,11 @@ pub(crate) async fn check(app: &App) -> ReadinessDocument {
     };
     let store = tokio::time::timeout(PATIENCE, app.manager.store_health());
     let identity = tokio::time::timeout(PATIENCE, app.identities.health());
-    let (store, identity) = tokio::join!(store, identity);
+    let mark = tokio::time::timeout(PATIENCE, siblings::look(app));
+    let (store, identity, mark) = tokio::join!(store, identity, mark);
     let results = [
         ("store", within(store)),
-        ("seal", app.manager.canary().map_err(|error| error.to_string())),
+        ("seal", app.manager.canary().map_err(|error| error.to_string()).and_then(|()| within(mark))),
         ("audit", app.trail.health()),
         ("identity", within(identity)),
     ];

@@ -197,6 +197,8 @@ fn routes(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/v1/operator/secrets/{secret_id}/purge", post(operator::purge_secret))
         .route("/v1/attestation/challenge", post(attestation::challenge_host))
         .route("/v1/attestation/release", post(attestation::release_keys))
+        .route("/v1/attestation/confirm", post(attestation::confirm_keys))
+        .route("/v1/attestation/keys", get(attestation::held_keys))
         .route("/v1/algorithms", get(native::algorithms::list))
         .route("/v1/openapi.json", get(openapi::serve))
         .route("/healthcheck", get(health::healthcheck))

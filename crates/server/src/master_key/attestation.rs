@@ -7,10 +7,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chatelaine_api::{BootStateDocument, HostDocument, HostsDocument, PendingHostDocument};
+use chatelaine_api::{
+    BootStateDocument, HeldKeyDocument, HeldKeysDocument, HostDocument, HostsDocument, PendingHostDocument,
+};
 use chatelaine_core::audit::Action;
 use chatelaine_core::clock::{Clock as _, SystemClock};
-use chatelaine_seal::attest::{self, Challenged, Granted, Holder, HolderSettings, Reason, Refused};
+use chatelaine_seal::attest::{self, Challenged, Granted, Holder, HolderSettings, Kept, Reason, Refused};
 use chatelaine_seal::boot::BootState;
 use chatelaine_seal::document::SealedKeys;
 use chatelaine_seal::hosts::EnrolledHost;
@@ -77,6 +79,8 @@ pub(crate) fn document(document: &SealedKeys, pending: Vec<(String, BootState)>)
         certificate: host.certificate,
         keys: host.keys.clone(),
         enrolled: host.enrolled.clone(),
+        granted: host.has.as_ref().map_or(0, |has| has.granted),
+        kept: host.has.as_ref().map_or(0, |has| has.kept),
     });
     let pending = pending.into_iter().map(|(host, state)| PendingHostDocument {
         host,
@@ -162,13 +166,57 @@ impl Keeper {
         answer: Vec<u8>,
     ) -> Result<Result<Granted, Box<Refused>>, SealError> {
         let keeper = Arc::clone(self);
-        self.change(move |_, unsealed| {
+        self.change(move |custody, unsealed| {
             let granted = keeper.attestation.holder(&keeper.config)?.grant(unsealed, &id, &answer);
             match &granted {
-                Ok(granted) => keeper.attestation.forget(granted),
+                Ok(granted) => {
+                    keeper.attestation.forget(granted);
+                    let newest = granted.epochs.iter().max().copied().unwrap_or_default();
+                    if let Some(name) = &granted.about.endorsement_name {
+                        custody.note_granted(unsealed, name, newest, &now())?;
+                    }
+                }
                 Err(refused) => keeper.attestation.remember(refused),
             }
             Ok(granted)
+        })
+        .await
+    }
+
+    /// Takes a host's word that it has kept what it got.
+    ///
+    /// # Errors
+    /// As for [`Keeper::challenge`].
+    pub(crate) async fn confirm(
+        self: &Arc<Self>,
+        id: String,
+        confirmation: Vec<u8>,
+    ) -> Result<Result<Kept, Box<Refused>>, SealError> {
+        let keeper = Arc::clone(self);
+        self.change(move |custody, unsealed| {
+            let kept = keeper.attestation.holder(&keeper.config)?.confirm(&id, &confirmation);
+            if let Ok(kept) = &kept
+                && let Some(name) = &kept.about.endorsement_name
+            {
+                custody.note_kept(unsealed, name, kept.epoch, &now())?;
+            }
+            Ok(kept)
+        })
+        .await
+    }
+
+    /// Which master keys are here, for siblings.
+    ///
+    /// # Errors
+    /// [`SealError::Sealed`] while nothing is open.
+    pub(crate) async fn held_keys(self: &Arc<Self>) -> Result<HeldKeysDocument, SealError> {
+        self.change(move |_, unsealed| {
+            let keys = unsealed.document().keys.iter().map(|key| HeldKeyDocument {
+                id: key.id.to_string(),
+                epoch: key.epoch,
+                state: super::document::word(key.state).to_owned(),
+            });
+            Ok(HeldKeysDocument { cluster: unsealed.cluster().to_string(), keys: keys.collect() })
         })
         .await
     }

@@ -41,6 +41,7 @@ impl Keeper {
         status.seals = self.describe();
         status.rotation = self.rotation.document();
         status.pending = self.pending().into_iter().map(boot_state).collect();
+        status.siblings = self.siblings.document().siblings;
         Ok(status)
     }
 }
@@ -51,15 +52,20 @@ pub(crate) fn boot_state(state: BootState) -> BootStateDocument {
     BootStateDocument { cluster: cluster.to_string(), epoch, registers, values, digest }
 }
 
+/// What a key is used for, in a word.
+pub(crate) const fn word(state: KeyState) -> &'static str {
+    match state {
+        KeyState::Active => "active",
+        KeyState::Staged => "staged",
+        KeyState::Retired => "retired",
+    }
+}
+
 fn shown(document: &SealedKeys) -> MasterKeysDocument {
     let keys = document.keys.iter().map(|key| MasterKeyDocument {
         id: key.id.to_string(),
         epoch: key.epoch,
-        state: match key.state {
-            KeyState::Active => "active",
-            KeyState::Retired => "retired",
-        }
-        .to_owned(),
+        state: word(key.state).to_owned(),
         created: key.created.clone(),
         fingerprint: key.fingerprint(),
         seals: key
@@ -75,6 +81,7 @@ fn shown(document: &SealedKeys) -> MasterKeysDocument {
     MasterKeysDocument {
         cluster: document.cluster.to_string(),
         keys: keys.collect(),
+        waits_for: document.waits_for().unwrap_or_default(),
         recovery: document.recovery.as_ref().map(|recipient| RecoveryDocument {
             fingerprint: recipient.fingerprint(),
             public_key: STANDARD.encode(&recipient.public_key),

@@ -9,8 +9,10 @@ pub(crate) mod attestation;
 pub(crate) mod changes;
 pub(crate) mod diary;
 pub(crate) mod document;
+pub(crate) mod later;
 pub(crate) mod rotation;
 mod seals;
+pub(crate) mod siblings;
 #[cfg(test)]
 mod tests;
 
@@ -53,6 +55,7 @@ pub struct Keeper {
     again: Notify,
     pub(crate) rotation: rotation::Progress,
     attestation: attestation::Attestation,
+    pub(crate) siblings: siblings::Siblings,
 }
 
 /// Why there are no keys.
@@ -121,6 +124,7 @@ impl Keeper {
             again: Notify::new(),
             rotation: rotation::Progress::default(),
             attestation: attestation::Attestation::default(),
+            siblings: siblings::Siblings::new(&config.siblings),
         })
     }
 
@@ -338,6 +342,11 @@ impl Keeper {
     /// Why the keys are not open; nothing where they are, or nobody has tried.
     pub fn problem(&self) -> Option<String> {
         self.problem.lock().clone()
+    }
+
+    /// Says what keeps the server from serving though its keys are open, or that nothing does any more.
+    pub(crate) fn set_problem(&self, problem: Option<String>) {
+        *self.problem.lock() = problem;
     }
 
     /// The opened keys, to the exclusion of everybody else.

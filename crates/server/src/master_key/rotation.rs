@@ -2,6 +2,11 @@
 //!
 //! One task at a time wraps the records anew and destroys what nothing uses. It is taken up again after a restart: the
 //! document tells that there are retired keys, the records tell what is under them.
+//!
+//! Where other hosts have got master keys from here, a new one is made and handed out first, and used when all of them have
+//! confirmed it ([`mod@begin`]). A retired key is destroyed when all of them have the active one.
+
+mod begin;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -10,17 +15,17 @@ use std::time::Duration;
 
 use chatelaine_api::RotationDocument;
 use chatelaine_core::Error;
-use chatelaine_core::audit::{Action, Outcome};
 use chatelaine_core::clock::{Clock as _, SystemClock, Timestamp};
 use chatelaine_core::manager::Progress as Step;
-use chatelaine_crypto::KeyMaterial;
 use chatelaine_seal::document::{KeyState, SealedKeys};
-use chatelaine_seal::{Custody, KeyId, SealError, Unsealed};
+use chatelaine_seal::{KeyId, SealError};
 
 use super::changes::{Book, ChangeError};
-use super::now;
+use super::siblings;
 use crate::config::RotationConfig;
 use crate::http::App;
+
+pub(crate) use begin::{begin, go_on};
 
 /// How far it is.
 #[derive(Default)]
@@ -38,44 +43,25 @@ impl Progress {
         self.shown.lock().clone()
     }
 
+    /// So that what is in the document and in the keyring changes together.
+    pub(super) async fn beginning(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.beginning.lock().await
+    }
+
     fn set(&self, change: impl FnOnce(&mut RotationDocument)) {
         change(self.shown.lock().get_or_insert_default());
     }
 }
 
-/// Makes a new active master key and begins to wrap everything anew under it. Returns when new records are under it.
-///
-/// # Errors
-/// [`ChangeError`]; where it says that the key was not made, nothing has changed.
-pub(crate) async fn begin(app: &Arc<App>) -> Result<(), ChangeError> {
-    let work = |custody: &Custody, unsealed: &mut Unsealed| {
-        custody.rotate(unsealed, &now())?;
-        let active = &unsealed.keys.active;
-        Ok((active.id.to_string(), KeyMaterial::copy_from(active.material.expose())))
-    };
-    let _turn = app.keeper.rotation.beginning.lock().await;
-    let book = Book::Trail(app.manager());
-    let text = "a new master key by all seals";
-    book.note(&app.keeper, Action::SealMasterKey, Outcome::Pending, text).await?;
-    let (id, material) = match app.keeper.change(work).await {
-        Ok(made) => made,
-        Err(error) => {
-            let text = format!("{text}: {error}");
-            book.note(&app.keeper, Action::SealMasterKey, Outcome::Failure, &text).await?;
-            return Err(error.into());
-        }
-    };
-    // It is in the document: from here on nothing may keep it from being used.
-    app.manager().activate_master_key(&id, &material).await?;
-    book.note(&app.keeper, Action::SealMasterKey, Outcome::Success, &format!("{text}: {id}")).await?;
-    app.keeper
-        .rotation
-        .set(|shown| *shown = RotationDocument { running: true, ..RotationDocument::default() });
-    start(app);
-    Ok(())
+/// Takes up what a former process left.
+pub(crate) async fn resume_all(app: &Arc<App>) {
+    if let Err(error) = go_on(app).await {
+        tracing::error!(%error, "the staged master key could not be made the active one; it goes on later");
+    }
+    resume(app);
 }
 
-/// Takes up what a former process left.
+/// Wraps anew what is under retired keys, if there are any.
 pub(crate) fn resume(app: &Arc<App>) {
     if !app.manager().retired_master_keys().is_empty() {
         start(app);
@@ -101,6 +87,9 @@ pub(crate) async fn schedule(app: Arc<App>, every: Duration) {
     loop {
         ticks.tick().await;
         rotate_due_scopes(&app).await;
+        if let Err(error) = go_on(&app).await {
+            tracing::error!(%error, "the staged master key could not be made the active one");
+        }
         run(&app).await;
     }
 }
@@ -148,6 +137,8 @@ async fn run(app: &Arc<App>) {
         return;
     }
     let pause = Duration::from_millis(app.keeper.config().rotation.pause_milliseconds);
+    // Another server may have gone ahead; what is wrong with the store shows below.
+    let _ = siblings::look(app).await;
     if !app.manager().retired_master_keys().is_empty() {
         progress.set(|shown| *shown = RotationDocument { running: true, ..RotationDocument::default() });
         let outcome = rewrap_master(app, pause).await;
@@ -208,12 +199,23 @@ async fn rewrap_master(app: &Arc<App>, pause: Duration) -> Result<u64, String> {
     }
     let unused: Vec<_> =
         report.in_use.iter().filter(|(_, uses)| **uses == 0).map(|(id, _)| id.clone()).collect();
-    let due = match &*app.keeper.opened().await {
-        Some(unsealed) => due(unsealed.document(), &app.keeper.config().rotation, SystemClock.now()),
-        None => Vec::new(),
+    let (due, behind) = match &*app.keeper.opened().await {
+        Some(unsealed) => {
+            let document = unsealed.document();
+            let due = due(document, &app.keeper.config().rotation, SystemClock.now());
+            (due, document.hosts_behind())
+        }
+        None => (Vec::new(), Vec::new()),
     };
+    if !due.is_empty() && !behind.is_empty() {
+        tracing::warn!(
+            hosts = behind.join(", "),
+            "retired master keys are kept: these hosts have not confirmed the active one; `chatelaine attest list` shows them"
+        );
+        return Ok(resealed);
+    }
     for id in due.into_iter().filter(|id| unused.iter().any(|unused| unused == id.as_str())) {
-        if let Err(error) = destroy(app, id.clone()).await {
+        if let Err(error) = destroy(app, id.clone(), &[]).await {
             tracing::error!(%error, master_key = %id, "a retired master key that nothing uses could not be destroyed");
             return Err(error.to_string());
         }
@@ -221,15 +223,19 @@ async fn rewrap_master(app: &Arc<App>, pause: Duration) -> Result<u64, String> {
     Ok(resealed)
 }
 
-/// The retired keys that have been kept for long enough: a key is retired when the next one is made.
+/// The retired keys that have been kept for long enough: a key is retired when the next one becomes active.
 fn due(document: &SealedKeys, settings: &RotationConfig, now: Timestamp) -> Vec<KeyId> {
     let keep = Duration::from_secs(settings.keep_retired_seconds);
     let retired = document.keys.iter().filter(|key| key.state == KeyState::Retired);
     retired
         .filter(|key| {
-            let later = document.keys.iter().filter(|other| other.epoch > key.epoch);
+            let later = document
+                .keys
+                .iter()
+                .filter(|other| other.epoch > key.epoch && other.state != KeyState::Staged);
             let next = later.min_by_key(|other| other.epoch);
-            let since = next.and_then(|next| Timestamp::parse(&next.created));
+            let since =
+                next.and_then(|next| Timestamp::parse(next.activated.as_ref().unwrap_or(&next.created)));
             since.is_some_and(|since| since <= now.minus(keep))
         })
         .map(|key| key.id.clone())
@@ -239,8 +245,21 @@ fn due(document: &SealedKeys, settings: &RotationConfig, now: Timestamp) -> Vec<
 /// Destroys a retired master key that nothing uses.
 ///
 /// # Errors
-/// [`Error::WrongState`] where something uses it; those of the document.
-pub(crate) async fn destroy(app: &Arc<App>, id: KeyId) -> Result<(), ChangeError> {
+/// [`SealError::Invalid`] where something uses it, or hosts may need it that are not in `without`; those of the document.
+pub(crate) async fn destroy(app: &Arc<App>, id: KeyId, without: &[String]) -> Result<(), ChangeError> {
+    let behind = app.keeper.change(|_, unsealed| Ok(unsealed.document().hosts_behind())).await?;
+    let behind: Vec<_> = behind.into_iter().filter(|host| !without.contains(host)).collect();
+    if !behind.is_empty() {
+        return Err(SealError::Invalid {
+            what: "id",
+            problem: format!(
+                "{} have not confirmed the active master key and may need {id}: let them get it (`chatelaine attest update` \
+                 there), withdraw them, or give --without HOST for each",
+                behind.join(", ")
+            ),
+        }
+        .into());
+    }
     let retired = app.manager().retired_master_keys();
     if app.manager().master_key_id() == id.as_str() {
         return Err(SealError::Invalid {
@@ -291,5 +310,30 @@ mod tests {
         assert_eq!(due("2026-02-10T00:00:00Z"), [""; 0]);
         assert_eq!(due("2026-02-12T00:00:00Z"), ["1"]);
         assert_eq!(due("2026-03-12T00:00:00Z"), ["2", "1"]);
+    }
+
+    /// It may have waited for hosts for long: until then backups are under the former one.
+    #[test]
+    fn a_key_that_waited_retires_the_former_one_when_it_becomes_active() {
+        let key = |epoch: u32, state: &str| {
+            serde_json::json!({
+                "id": format!("00000000-0000-4000-8000-00000000000{epoch}"), "epoch": epoch, "state": state,
+                "created": "2026-01-01T00:00:00Z", "check": "", "seals": [],
+            })
+        };
+        let mut active = key(2, "active");
+        active["activated"] = "2026-03-01T00:00:00Z".into();
+        let document = serde_json::json!({
+            "format": 1, "generation": 1, "cluster": "00000000-0000-4000-8000-000000000009",
+            "keys": [active, key(3, "staged"), key(1, "retired")],
+            "audit_key": {"id": "00000000-0000-4000-8000-000000000008", "wrapped": ""},
+            "authenticator": "",
+        });
+        let document = SealedKeys::parse(document.to_string().as_bytes()).unwrap();
+        let settings = RotationConfig { keep_retired_seconds: 10 * 86_400, ..RotationConfig::default() };
+        for (now, count) in [("2026-03-10T00:00:00Z", 0), ("2026-03-12T00:00:00Z", 1)] {
+            let now = Timestamp::parse(now).unwrap();
+            assert_eq!(due(&document, &settings, now).len(), count);
+        }
     }
 }

@@ -10,6 +10,7 @@ use super::refusal::Refusal;
 use crate::approval::Authority;
 use crate::codec::{Malformed, Reader, Wire, Writer};
 use crate::error::TpmError;
+use crate::random;
 use crate::tpm::{Connection, EndorsementKind, LoadedKey, Lock, SealedBlob, Tpm};
 use crate::types::{EcdsaSignature, Name, PcrSelection, PcrValues, Quote};
 
@@ -31,6 +32,8 @@ impl Joiner {
     /// # Errors
     /// [`Refusal::Tpm`]
     pub fn hello(tpm: &Tpm, kind: EndorsementKind, epoch: u32) -> Result<(Self, Hello), Refusal> {
+        let mut nonce = [0; DIGEST];
+        nonce.copy_from_slice(&random::bytes(DIGEST)?);
         let (endorsement, hello) = tpm.operation(|connection| {
             let endorsement = connection.endorsement_key(kind)?;
             let attestation = connection.attestation_key(Some(&endorsement))?;
@@ -44,6 +47,7 @@ impl Joiner {
                 chain,
                 attestation: attestation.public,
                 epoch,
+                nonce,
             };
             Ok((endorsement, hello))
         })?;

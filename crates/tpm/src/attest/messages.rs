@@ -45,6 +45,8 @@ pub struct Hello {
     pub attestation: Public,
     /// The epoch of the master key that is wanted; 0 is the active one.
     pub epoch: u32,
+    /// Never the same twice, so that nothing that was sent to this host earlier is an answer to it.
+    pub nonce: [u8; DIGEST],
 }
 
 impl Hello {
@@ -61,7 +63,7 @@ impl Wire for Hello {
         for certificate in &self.chain {
             writer.sized(certificate);
         }
-        writer.sized_structure(&self.attestation).u32(self.epoch);
+        writer.sized_structure(&self.attestation).u32(self.epoch).raw(&self.nonce);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -75,7 +77,8 @@ impl Wire for Hello {
         let chain =
             (0..count).map(|_| Ok(reader.sized(MAX_CERTIFICATE)?.to_vec())).collect::<Result<_, _>>()?;
         let attestation = reader.sized_structure(Public::MAX_SIZE)?;
-        Ok(Self { endorsement, certificate, chain, attestation, epoch: reader.u32()? })
+        let (epoch, nonce) = (reader.u32()?, reader.array()?);
+        Ok(Self { endorsement, certificate, chain, attestation, epoch, nonce })
     }
 }
 

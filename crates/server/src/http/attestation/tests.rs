@@ -69,6 +69,7 @@ impl House {
             certificate,
             keys: vec![key.to_owned()],
             enrolled: String::new(),
+            has: None,
         };
         let book = Book::Trail(self.app.manager());
         self.app.keeper.enrol(book, host).await.map_err(|error| error.to_string())
@@ -92,6 +93,7 @@ fn hello() -> Hello {
         chain: Vec::new(),
         attestation: attestation_template(),
         epoch: 0,
+        nonce: [0; 32],
     }
 }
 

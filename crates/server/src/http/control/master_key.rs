@@ -10,8 +10,8 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use chatelaine_api::{
-    DestroyMasterKeyRequest, MasterKeysDocument, RecoveryDocument, RecoveryRequest, RotatedScopeKey,
-    SealChangeRequest, UnsealRequest,
+    DestroyMasterKeyRequest, MasterKeysDocument, RecoveryDocument, RecoveryRequest, RotateRequest,
+    RotatedScopeKey, SealChangeRequest, UnsealRequest,
 };
 use chatelaine_core::id::RequestId;
 use chatelaine_crypto::KeyMaterial;
@@ -32,7 +32,7 @@ use crate::startup;
 /// Largest body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 /// How long a body may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// For an unsealed server.
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -98,7 +98,9 @@ async fn answer(keeper: &Keeper) -> Result<Json<MasterKeysDocument>, ApiError> {
 }
 
 async fn status(State(app): State<Arc<App>>) -> Result<Json<MasterKeysDocument>, ApiError> {
-    answer(&app.keeper).await
+    let Json(mut status) = answer(&app.keeper).await?;
+    status.missing = app.manager().missing_master_keys();
+    Ok(Json(status))
 }
 
 /// There is nothing to do.
@@ -113,9 +115,14 @@ async fn hand_over(State(app): State<Arc<App>>) -> Result<Json<MasterKeysDocumen
     answer(&app.keeper).await
 }
 
-async fn rotate(State(app): State<Arc<App>>) -> Result<Json<MasterKeysDocument>, ApiError> {
+async fn rotate(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<MasterKeysDocument>, ApiError> {
+    let request: RotateRequest = read(&headers, body).await?;
     carry_out(async move {
-        rotation::begin(&app).await?;
+        rotation::begin(&app, request).await?;
         answer(&app.keeper).await
     })
     .await
@@ -135,10 +142,10 @@ async fn destroy(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<MasterKeysDocument>, ApiError> {
-    let DestroyMasterKeyRequest { id } = read(&headers, body).await?;
+    let DestroyMasterKeyRequest { id, without } = read(&headers, body).await?;
     let id = KeyId::parse(&id)?;
     carry_out(async move {
-        rotation::destroy(&app, id).await?;
+        rotation::destroy(&app, id, &without).await?;
         answer(&app.keeper).await
     })
     .await

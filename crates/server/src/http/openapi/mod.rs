@@ -41,6 +41,8 @@ const ABOUT: &str = "The key manager for OpenStack: its native API, Barbican's A
         operator::purge_secret,
         attestation::challenge_host,
         attestation::release_keys,
+        attestation::confirm_keys,
+        attestation::held_keys,
         health::healthcheck,
         health::readyz,
         health::metrics,
@@ -51,7 +53,7 @@ const ABOUT: &str = "The key manager for OpenStack: its native API, Barbican's A
         (name = "keys", description = "The native API: keys of services"),
         (name = "algorithms", description = "The native API: what the server can do"),
         (name = "operator", description = "For operators: secrets of all projects, without their payloads"),
-        (name = "attestation", description = "For hosts that join: how they get the master keys"),
+        (name = "attestation", description = "For hosts that join: how they get the master keys, and later ones"),
         (name = "operations", description = "For those who watch over the server"),
     ),
 )]

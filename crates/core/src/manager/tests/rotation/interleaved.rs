@@ -1,5 +1,6 @@
 //! Two servers of one store at work while one of them rotates everything: whatever the order, no read fails, nothing is
-//! lost, and at the end the retired keys are unused.
+//! lost, and at the end the retired keys are unused. In half of the plans one server alone makes master keys, and the other
+//! holds them long before it follows.
 
 use std::cell::RefCell;
 
@@ -22,6 +23,8 @@ enum Work {
 #[derive(Debug, Clone)]
 enum Rotate {
     Master,
+    /// What another server has made the store's becomes active here.
+    Follow,
     RewrapMaster,
     Scope,
     RewrapScopes,
@@ -31,6 +34,8 @@ enum Rotate {
 #[derive(Debug, Clone)]
 struct Plan {
     seed: u64,
+    /// The first server makes all master keys, and the other one is only given them to hold.
+    lags: bool,
     workers: Vec<Vec<Work>>,
     rotations: Vec<Vec<Rotate>>,
 }
@@ -46,6 +51,7 @@ fn plans() -> impl Strategy<Value = Plan> {
     ];
     let rotate = prop_oneof![
         2 => Just(Rotate::Master),
+        1 => Just(Rotate::Follow),
         2 => Just(Rotate::RewrapMaster),
         3 => Just(Rotate::Scope),
         3 => Just(Rotate::RewrapScopes),
@@ -53,8 +59,9 @@ fn plans() -> impl Strategy<Value = Plan> {
     ];
     let workers = proptest::collection::vec(proptest::collection::vec(work, 3..14), 4);
     let rotations = proptest::collection::vec(proptest::collection::vec(rotate, 2..9), 2);
-    (any::<u64>(), workers, rotations).prop_map(|(seed, workers, rotations)| Plan {
+    (any::<u64>(), any::<bool>(), workers, rotations).prop_map(|(seed, lags, workers, rotations)| Plan {
         seed,
+        lags,
         workers,
         rotations,
     })
@@ -168,16 +175,47 @@ async fn read(server: &Server, model: &Model, done: &AtomicBool) {
     }
 }
 
+/// Makes the store's master key the active one where it is held for that.
+async fn follow(server: &Server, keys: &RefCell<Vec<(String, KeyMaterial)>>) {
+    let id = server.manager.store_master_key().await.unwrap();
+    if server.manager.staged_master_keys().contains(&id) {
+        let material =
+            keys.borrow().iter().find(|(known, _)| *known == id).map(|(_, key)| copy(key)).unwrap();
+        server.manager.activate_master_key(&id, &material).await.unwrap();
+    }
+}
+
+fn copy(key: &KeyMaterial) -> KeyMaterial {
+    KeyMaterial::copy_from(key.expose())
+}
+
 async fn rotate(
     servers: &[&Server],
     plan: &[Rotate],
-    rotator: usize,
+    (rotator, lags): (usize, bool),
     keys: &RefCell<Vec<(String, KeyMaterial)>>,
 ) {
     let go_on = &mut |_: Progress| ControlFlow::Continue(());
     let own = servers[rotator];
     for (step, rotation) in plan.iter().enumerate() {
         match rotation {
+            Rotate::Follow if lags => follow(own, keys).await,
+            Rotate::Follow => {}
+            // One server alone makes new ones, since the other does not know which of two would be the newer.
+            Rotate::Master if lags && rotator > 0 => {}
+            Rotate::Master if lags => {
+                let (id, material) = (format!("m{rotator}.{step}"), key());
+                keys.borrow_mut().push((id.clone(), copy(&material)));
+                for server in servers {
+                    server
+                        .manager
+                        .hold_master_key(&id, &material, crate::keyring::Held::Staged)
+                        .await
+                        .unwrap();
+                    tokio::task::yield_now().await;
+                }
+                own.manager.activate_master_key(&id, &material).await.unwrap();
+            }
             Rotate::Master => {
                 let (id, material) = (format!("m{rotator}.{step}"), key());
                 // Every server is given the new key before one of them makes the store follow.
@@ -188,7 +226,7 @@ async fn rotate(
             }
             Rotate::RewrapMaster => match own.manager.rewrap_master(NO_PAUSE, go_on).await {
                 Ok(report) => assert_eq!(report.failed, 0),
-                // The other one has begun the next rotation.
+                // The other one has begun the next rotation, or this one has not followed yet.
                 Err(Error::WrongState { .. }) => {}
                 Err(error) => panic!("{error}"),
             },
@@ -223,8 +261,8 @@ async fn run(plan: &Plan) {
             work(&two, &plan.workers[1], 1, &model),
             work(&one, &plan.workers[2], 2, &model),
             work(&two, &plan.workers[3], 3, &model),
-            rotate(&servers, &plan.rotations[0], 0, &keys),
-            rotate(&servers, &plan.rotations[1], 1, &keys),
+            rotate(&servers, &plan.rotations[0], (0, plan.lags), &keys),
+            rotate(&servers, &plan.rotations[1], (1, plan.lags), &keys),
         );
         done.store(true, Ordering::SeqCst);
     };

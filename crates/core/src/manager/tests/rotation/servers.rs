@@ -1,6 +1,7 @@
 //! Several servers at one store, and several at one record: each change is made under the keys in force, and none undone.
 
 use super::*;
+use crate::keyring::Held;
 
 /// Another server has not heard of the newer keys: its writes are sealed under them all the same, and lose nothing.
 #[tokio::test]
@@ -63,6 +64,66 @@ async fn a_server_without_the_new_master_key_writes_nothing_under_the_old_one() 
     assert!(matches!(refused, Err(Error::Corrupt(_) | Error::WrongState { .. })), "{refused:?}");
     assert_eq!(first.manager.master_key_use("m1").await.unwrap(), 0);
     assert!(first.manager.note("head").await.unwrap().unwrap().ct_eq(b"1"));
+}
+
+/// It says which key it lacks, and goes on when it gets that.
+#[tokio::test]
+async fn a_master_key_that_is_missing_is_named_until_it_is_held() {
+    let site = Site::new();
+    let (old, new) = (key(), key());
+    let first = site.server(("m1", &old), &[]).await;
+    let second = site.server(("m1", &old), &[]).await;
+    let id = second.put(b"before").await;
+    first.manager.activate_master_key("m2", &new).await.unwrap();
+    first.rewrap_master().await;
+    assert_eq!(second.manager.missing_master_keys(), [""; 0]);
+    let refused = second.manager.store_master_key().await.unwrap_err().to_string();
+    assert!(refused.contains("m2") && refused.contains("attest update"), "{refused}");
+    second.manager.keyring.forget();
+    assert!(matches!(second.manager.get(&swift(), id, false).await, Err(Error::Corrupt(_))));
+    assert_eq!(second.manager.missing_master_keys(), ["m2"]);
+
+    second.manager.hold_master_key("m2", &new, Held::Staged).await.unwrap();
+    assert_eq!(second.manager.missing_master_keys(), [""; 0]);
+    assert_eq!(second.payload(id).await, b"before");
+    assert_eq!(second.manager.store_master_key().await.unwrap(), "m2");
+    second.manager.set_note("head", b"1").await.unwrap();
+    assert_eq!(under(&site.record(Kind::MARK, "head").await.unwrap()), master("m2"));
+}
+
+/// A server that holds a newer key and has not followed yet does not take the store back.
+#[tokio::test]
+async fn a_server_that_lags_does_not_bring_the_former_key_back() {
+    let site = Site::new();
+    let (m0, m1, m2) = (key(), key(), key());
+    let first = site.server(("m1", &m1), &[("m0", &m0)]).await;
+    let second = site.server(("m1", &m1), &[("m0", &m0)]).await;
+    for server in [&first, &second] {
+        server.manager.hold_master_key("m2", &m2, Held::Staged).await.unwrap();
+        assert_eq!(server.manager.staged_master_keys(), ["m2"]);
+        // Held is not in use.
+        server.manager.set_note("head", b"1").await.unwrap();
+        assert_eq!(under(&site.record(Kind::MARK, "head").await.unwrap()), master("m1"));
+    }
+    first.manager.activate_master_key("m2", &m2).await.unwrap();
+    first.rewrap_master().await;
+    let refused = second.manager.rewrap_master(NO_PAUSE, &mut |_| ControlFlow::Continue(())).await;
+    assert!(matches!(refused, Err(Error::WrongState { .. })), "{refused:?}");
+    assert_eq!(second.manager.store_master_key().await.unwrap(), "m2");
+    assert_eq!(first.manager.master_key_use("m1").await.unwrap(), 0);
+    second.manager.activate_master_key("m2", &m2).await.unwrap();
+    assert_eq!(second.manager.staged_master_keys(), [""; 0]);
+    assert_eq!(second.rewrap_master().await.in_use["m1"], 0);
+
+    // What is held stays what it is: no active or retired key becomes a newer one, and no other key gets its id.
+    second.manager.hold_master_key("m2", &m2, Held::Staged).await.unwrap();
+    second.manager.hold_master_key("m1", &m1, Held::Staged).await.unwrap();
+    assert_eq!(second.manager.staged_master_keys(), [""; 0]);
+    for id in ["m1", "m2", "m3"] {
+        let held = second.manager.hold_master_key(id, &key(), Held::Staged).await;
+        assert_eq!(held.is_ok(), id == "m3", "{id}");
+    }
+    second.manager.hold_master_key("m3", &key(), Held::Retired).await.unwrap_err();
 }
 
 /// The worst moment: a body is sealed under a key, and written only when that key has been rotated, and destroyed.

@@ -1,4 +1,4 @@
-//! What a host that joins needs of itself, and where the keys end up that it gets.
+//! What a host that joins, or has joined, needs of itself, and where the keys end up that it gets.
 
 use std::sync::Arc;
 
@@ -29,17 +29,17 @@ impl Place {
     /// Looks whether this host can join at all.
     pub(super) async fn prepare(config: &Config) -> Result<Self, Failure> {
         let keeper = Keeper::new(config).map_err(seal_failed)?;
-        let seal = keeper.tpm().map(Arc::clone).ok_or_else(|| {
-            Failure::usage("what joins is a TPM, and no seal of this host is one")
-                .advise("name tpm in seal.kind or seal.also, and the release authority in seal.tpm.authority")
-        })?;
+        let seal = keeper.tpm().map(Arc::clone).ok_or_else(no_tpm)?;
         seal.authority().map_err(seal_failed)?;
         if keeper.exists().map_err(seal_failed)? {
             return Err(Failure::new(
                 Exit::Conflict,
                 format!("{}: this host has master keys already", config.sealed_keys_path().display()),
             )
-            .advise("to replace them, move that file away first, and only if nothing needs them"));
+            .advise(
+                "keys that were made later come by `chatelaine attest update`, or by files; to replace all, move that file \
+                 away first, and only if nothing needs them",
+            ));
         }
         if audit::has_lines(&config.audit_path()) {
             return Err(Failure::new(
@@ -58,6 +58,37 @@ impl Place {
         let lock = audit::lock(&config.audit_path()).map_err(failed)?;
         Ok(Self { keeper, seal, _lock: lock })
     }
+}
+
+/// A host that says hello: one that joins, or one that has joined and gets later keys.
+pub(super) enum Host {
+    Joins(Box<Place>),
+    HasJoined(Arc<TpmSeal>),
+}
+
+impl Host {
+    /// Finds out which.
+    pub(super) async fn find(config: &Config) -> Result<Self, Failure> {
+        let keeper = Keeper::new(config).map_err(seal_failed)?;
+        if !keeper.exists().map_err(seal_failed)? {
+            return Ok(Self::Joins(Box::new(Place::prepare(config).await?)));
+        }
+        let seal = keeper.tpm().map(Arc::clone).ok_or_else(no_tpm)?;
+        seal.authority().map_err(seal_failed)?;
+        Ok(Self::HasJoined(seal))
+    }
+
+    pub(super) fn seal(&self) -> &Arc<TpmSeal> {
+        match self {
+            Self::Joins(place) => &place.seal,
+            Self::HasJoined(seal) => seal,
+        }
+    }
+}
+
+fn no_tpm() -> Failure {
+    Failure::usage("what joins is a TPM, and no seal of this host is one")
+        .advise("name tpm in seal.kind or seal.also, and the release authority in seal.tpm.authority")
 }
 
 /// Who says which keys are the right ones.
@@ -117,7 +148,7 @@ pub(super) fn join_failed(error: JoinError) -> Failure {
     }
 }
 
-/// Opens the keys, checks them, and keeps them.
+/// Opens the keys, checks them, and keeps them. Gives what to tell the sender.
 pub(super) async fn take_over(
     place: &Place,
     proven: Proven,
@@ -125,7 +156,7 @@ pub(super) async fn take_over(
     judge: Judge,
     from: &str,
     terminal: &mut Terminal,
-) -> Result<Exit, Failure> {
+) -> Result<Vec<u8>, Failure> {
     let custody = place.keeper.custody().clone();
     let seal = Arc::clone(&place.seal);
     let runtime = tokio::runtime::Handle::current();
@@ -138,13 +169,14 @@ pub(super) async fn take_over(
             Judge::Fingerprint(text) => Known::Fingerprint(text),
             Judge::Store(_) => Known::By(&by_store),
         };
-        let joined = proven.receive(&seal, &bundle, &known)?;
-        Ok(custody.take_over(joined, &seal, &now())?)
+        let mut joined = proven.receive(&seal, &bundle, &known)?;
+        let confirmation = std::mem::take(&mut joined.confirmation);
+        Ok((custody.take_over(joined, &seal, &now())?, confirmation))
     };
     let outcome = tokio::task::spawn_blocking(work).await.map_err(failed)?;
     let diary = place.keeper.diary();
     match outcome {
-        Ok(unsealed) => {
+        Ok((unsealed, confirmation)) => {
             let key = &unsealed.keys.active;
             let text = format!(
                 "cluster {}, master key {} of epoch {}, from {from}",
@@ -154,7 +186,7 @@ pub(super) async fn take_over(
             );
             diary.note(Action::JoinCluster, Outcome::Success, &text);
             terminal.note(&format!("joined: {text}; the server can be started"));
-            Ok(Exit::Done)
+            Ok(confirmation)
         }
         Err(error) => {
             diary.note(Action::JoinCluster, Outcome::Failure, &format!("from {from}: {error}"));

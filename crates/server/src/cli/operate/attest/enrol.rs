@@ -35,6 +35,8 @@ What the host got it still has: rotate the master key afterwards if it is not to
 Example:
   chatelaine attest withdraw --host keys2";
 pub(super) const LIST_HELP: &str = "\
+HAS EPOCH is the number of the newest master key that the host has confirmed to have kept.
+
 Example:
   chatelaine attest list --format json";
 pub(super) const PENDING_HELP: &str = "\
@@ -123,7 +125,14 @@ pub(super) async fn enrol(
         Access::Server => ask(config, "/attest/enrol", &request).await?,
         Access::Here { keeper, .. } => {
             let EnrolRequest { name, endorsement_name, certificate, keys } = request;
-            let host = EnrolledHost { name, endorsement_name, certificate, keys, enrolled: String::new() };
+            let host = EnrolledHost {
+                name,
+                endorsement_name,
+                certificate,
+                keys,
+                enrolled: String::new(),
+                has: None,
+            };
             keeper.enrol(Book::Diary, host).await.map_err(refused)?;
             keeper.hosts().await.map_err(seal_failed)?
         }
@@ -204,10 +213,18 @@ fn show(document: &HostsDocument, terminal: &mut Terminal) -> Result<Exit, Failu
             host.keys.join(", "),
             if host.certificate { "needed" } else { "not needed" }.to_owned(),
             host.enrolled.clone(),
+            match (host.granted, host.kept) {
+                (0, _) => "none".to_owned(),
+                (granted, kept) if kept < granted => format!("{kept}, granted {granted}"),
+                (_, kept) => kept.to_string(),
+            },
             host.endorsement_name.clone(),
         ]
     });
-    terminal.table(&["HOST", "KEYS", "CERTIFICATE", "ENROLLED", "ENDORSEMENT KEY"], rows.collect())?;
+    terminal.table(
+        &["HOST", "KEYS", "CERTIFICATE", "ENROLLED", "HAS EPOCH", "ENDORSEMENT KEY"],
+        rows.collect(),
+    )?;
     if !document.pending.is_empty() {
         terminal.note("boots of hosts wait to be approved: `chatelaine attest pending` shows them");
     }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chatelaine_api::{AnswerRequest, BundleDocument, ChallengeDocument, HelloRequest};
+use chatelaine_api::{
+    AnswerRequest, BundleDocument, ChallengeDocument, ConfirmRequest, ConfirmedDocument, HelloRequest,
+};
 use chatelaine_client::http::{Request, Session};
 use chatelaine_seal::attest::Said;
 use chatelaine_seal::hosts::SERVER;
@@ -82,8 +84,17 @@ pub(super) async fn run(
         .await
         .map_err(failed)?
         .map_err(join_failed)?;
-    let request = AnswerRequest { id: challenged.id, answer: STANDARD.encode(answer) };
+    let request = AnswerRequest { id: challenged.id.clone(), answer: STANDARD.encode(answer) };
     let granted: BundleDocument = send(&session, "/v1/attestation/release", &request).await?;
     let bundle = decoded("bundle", &granted.bundle)?;
-    take_over(&place, proven, bundle, judge, session.endpoint(), terminal).await
+    let confirmation = take_over(&place, proven, bundle, judge, session.endpoint(), terminal).await?;
+    let request = ConfirmRequest { id: challenged.id, confirmation: STANDARD.encode(confirmation) };
+    let told: Result<ConfirmedDocument, _> = send(&session, "/v1/attestation/confirm", &request).await;
+    if told.is_err() {
+        terminal.warn(
+            "the keys are kept, and the server could not be told so: a rotation there waits for this host until it has \
+             asked again",
+        );
+    }
+    Ok(Exit::Done)
 }

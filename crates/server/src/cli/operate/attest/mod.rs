@@ -26,6 +26,13 @@ const MAX_FILE: u64 = 1024 * 1024;
 /// The server may have to wait for a change of its seals.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+const UPDATE_HELP: &str = "\
+A running server asks by itself, every siblings.every_seconds and when the store is found to belong to a master key that it does
+not have. What comes is used without a restart.
+
+Example:
+  chatelaine attest update";
+
 /// Arguments of `attest`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -65,9 +72,15 @@ enum Command {
     /// Fourth step, on the server's host: grant the master keys
     #[command(after_help = carried::HELP)]
     Grant(carried::Files),
-    /// Last step, on the host that joins: receive them
+    /// Fifth step, on the host that joins: receive them
     #[command(after_help = carried::HELP)]
     Receive(carried::Receive),
+    /// Last step, on the server's host: take note that they were kept
+    #[command(after_help = carried::HELP)]
+    Confirm(carried::Confirm),
+    /// On a host that has joined: ask the servers in siblings.endpoints for later master keys now
+    #[command(after_help = UPDATE_HELP)]
+    Update,
 }
 
 /// Which keys are expected, where the store cannot tell.
@@ -106,6 +119,8 @@ pub(crate) async fn run(
         Command::Answer(files) => carried::answer(&config, &files, terminal).await,
         Command::Grant(files) => carried::grant(&config, &files, terminal).await,
         Command::Receive(arguments) => carried::receive(&config, arguments, terminal).await,
+        Command::Confirm(arguments) => carried::confirm(&config, arguments, terminal).await,
+        Command::Update => carried::update(&config, terminal).await,
     }
 }
 

@@ -6,11 +6,11 @@ pub(super) mod access;
 mod approvals;
 mod recovery;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chatelaine_api::{
-    DestroyMasterKeyRequest, MasterKeyDocument, MasterKeysDocument, RotationDocument, SealChangeRequest,
-    UnsealRequest,
+    DestroyMasterKeyRequest, MasterKeyDocument, MasterKeysDocument, RotateRequest, RotationDocument,
+    SealChangeRequest, UnsealRequest,
 };
 use chatelaine_crypto::KeyMaterial;
 use chatelaine_seal::KeyId;
@@ -39,8 +39,13 @@ The running server makes a new master key, seals it by every configured seal, an
 serves. The former key is retired; it is destroyed when nothing uses it any more and rotation.keep_retired_seconds have
 passed. Until then backups made before the rotation can be opened.
 
-Example:
-  chatelaine master-key rotate";
+Where hosts have got master keys from this server, the new key is handed out first, and used when each of them has confirmed it.
+The command waits for that; so does the server when the command has ended. --without leaves a host out, also later: it cannot use
+the store until it has got the key.
+
+Examples:
+  chatelaine master-key rotate
+  chatelaine master-key rotate --without keys3";
 const DESTROY_HELP: &str = "\
 Only a retired key that nothing in the store uses is destroyed. Backups made before its rotation ended cannot be opened
 afterwards.
@@ -76,11 +81,7 @@ enum Command {
     Unseal,
     /// Make a new master key and wrap everything anew
     #[command(after_help = ROTATE_HELP)]
-    Rotate {
-        /// Do not wait for the end
-        #[arg(long)]
-        no_wait: bool,
-    },
+    Rotate(Rotate),
     /// Destroy a retired master key before its time
     #[command(after_help = DESTROY_HELP)]
     Destroy {
@@ -90,6 +91,10 @@ enum Command {
         /// Do not ask; needed where nobody can be asked
         #[arg(long)]
         yes: bool,
+        /// An enrolled host that has not confirmed the active key, and for which this one is not kept; may be given several
+        /// times
+        #[arg(long, value_name = "HOST")]
+        without: Vec<String>,
     },
     /// Change what seals the master keys
     #[command(subcommand)]
@@ -109,6 +114,23 @@ enum Command {
     /// Open the master keys with the recovery key, and seal them by the configured seals anew
     #[command(after_help = recovery::RECOVER_HELP)]
     Recover(recovery::Source),
+}
+
+/// Arguments of `master-key rotate`.
+#[derive(Debug, clap::Args)]
+struct Rotate {
+    /// Do not wait for the end
+    #[arg(long)]
+    no_wait: bool,
+    /// Wait no longer than this for hosts that have to confirm the new key
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    wait: u64,
+    /// An enrolled host that the new key does not wait for; may be given several times
+    #[arg(long, value_name = "HOST")]
+    without: Vec<String>,
+    /// Make a key on a server that gets its own from others, though none of them is enrolled here
+    #[arg(long)]
+    alone: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -151,8 +173,8 @@ pub(crate) async fn run(
         Command::Approve(arguments) => approvals::approve(&config, arguments, terminal).await,
         Command::Status => show(&access::status(&config).await?, terminal),
         Command::Unseal => unseal(&config, terminal).await,
-        Command::Rotate { no_wait } => rotate(&config, no_wait, terminal).await,
-        Command::Destroy { id, yes } => destroy(&config, &id, yes, terminal).await,
+        Command::Rotate(arguments) => rotate(&config, arguments, terminal).await,
+        Command::Destroy { id, yes, without } => destroy(&config, id, (yes, without), terminal).await,
         Command::Seal(command) => change_seal(&config, command, terminal).await,
         Command::Recovery(command) => recovery::run(&config, command, terminal).await,
         Command::Recover(source) => recovery::recover(&config, &source, terminal).await,
@@ -187,6 +209,26 @@ fn show(status: &MasterKeysDocument, terminal: &mut Terminal) -> Result<Exit, Fa
     });
     if let Some(rotation) = &status.rotation {
         text.push_str(&format!("rotation  {}\n", progress_text(rotation)));
+    }
+    if !status.waits_for.is_empty() {
+        text.push_str(&format!(
+            "waits     the staged key is used when it is at {}\n",
+            status.waits_for.join(", ")
+        ));
+    }
+    if !status.missing.is_empty() {
+        text.push_str(&format!(
+            "missing   {}: get them with `chatelaine attest update`\n",
+            status.missing.join(", ")
+        ));
+    }
+    for sibling in &status.siblings {
+        let answer = match (&sibling.problem, &sibling.answered) {
+            (Some(problem), _) => problem.clone(),
+            (None, Some(time)) => format!("answered at {time}"),
+            (None, None) => "not asked yet".to_owned(),
+        };
+        text.push_str(&format!("sibling   {}: {answer}\n", sibling.endpoint));
     }
     for state in &status.pending {
         text.push_str(&format!(
@@ -259,8 +301,28 @@ async fn unseal(config: &Config, terminal: &mut Terminal) -> Result<Exit, Failur
     show(&MasterKeysDocument { sealed: false, ..status }, terminal)
 }
 
-async fn rotate(config: &Config, no_wait: bool, terminal: &mut Terminal) -> Result<Exit, Failure> {
-    let mut status = access::ask_server(config, "/master-key/rotate", &()).await?;
+async fn rotate(config: &Config, arguments: Rotate, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let Rotate { no_wait, wait, without, alone } = arguments;
+    let request = RotateRequest { without, alone };
+    let mut status = access::ask_server(config, "/master-key/rotate", &request).await?;
+    let until = Instant::now() + Duration::from_secs(wait);
+    let mut said = Vec::new();
+    while !status.waits_for.is_empty() && !no_wait && Instant::now() < until {
+        if said != status.waits_for {
+            terminal.note(&format!(
+                "the new key is handed out first; it waits for {}",
+                status.waits_for.join(", ")
+            ));
+            said.clone_from(&status.waits_for);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        status = access::ask_server(config, "/master-key/status", &()).await?;
+    }
+    if !status.waits_for.is_empty() {
+        terminal.note("the server goes on by itself when they have it; --without HOST leaves one out");
+        show(&status, terminal)?;
+        return Ok(if no_wait { Exit::Done } else { Exit::Unavailable });
+    }
     let bar = if terminal.errors_is_terminal && !no_wait {
         indicatif::ProgressBar::new(0)
     } else {
@@ -278,8 +340,13 @@ async fn rotate(config: &Config, no_wait: bool, terminal: &mut Terminal) -> Resu
     Ok(if whole { Exit::Done } else { Exit::Failed })
 }
 
-async fn destroy(config: &Config, id: &str, yes: bool, terminal: &mut Terminal) -> Result<Exit, Failure> {
-    KeyId::parse(id).map_err(|error| Failure::usage(error.to_string()))?;
+async fn destroy(
+    config: &Config,
+    id: String,
+    (yes, without): (bool, Vec<String>),
+    terminal: &mut Terminal,
+) -> Result<Exit, Failure> {
+    KeyId::parse(&id).map_err(|error| Failure::usage(error.to_string()))?;
     access::confirm(
         yes,
         &format!(
@@ -287,7 +354,7 @@ async fn destroy(config: &Config, id: &str, yes: bool, terminal: &mut Terminal) 
         ),
         terminal,
     )?;
-    let request = DestroyMasterKeyRequest { id: id.to_owned() };
+    let request = DestroyMasterKeyRequest { id, without };
     show(&access::ask_server(config, "/master-key/destroy", &request).await?, terminal)
 }
 
