@@ -1,7 +1,7 @@
 //! `cargo xtask interop`: the tests against real neighbours, in an environment of their own.
 //!
 //! Owns the packages of the system that tests need, the Python environments, which are made once and again whenever
-//! their requirements change, and what the tests drive: the server and the examples. The tests run in one environment;
+//! their requirements change, and what the tests drive: the server, the Python package and the examples. The tests run in one environment;
 //! the code of OpenStack's services, which brings hundreds of packages, has its own. Refuses to skip anything: what is
 //! missing is installed, or named.
 
@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::run;
+use crate::{python, run};
 
 /// A Python environment, by its folder and the list of what is in it.
 struct Environment {
@@ -71,8 +71,9 @@ const NEEDS: [Need; 14] = [
 
 /// Prepares everything and runs pytest: all of `tests/interop`, or what `arguments` say.
 pub(crate) fn test(root: &Path, arguments: &[String]) -> Result<()> {
-    let python = timed("environment", || environment(root))?;
+    timed("environment", || environment(root))?;
     timed("environment of the services", || SERVICES_ENVIRONMENT.python(root))?;
+    let python = timed("wheel", || python::install(root))?;
     timed("build", || {
         run(root, "cargo", &["build", "-p", "chatelaine-server", "--bin", "chatelaine"])?;
         run(root, "cargo", &["build", "-p", "chatelaine-client", "--example", "keystone_probe"])?;

@@ -32,6 +32,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "chatelaine-tpm",
         ],
     ),
+    ("chatelaine-python", &["chatelaine-client", "chatelaine-crypto"]),
     ("xtask", &[]),
 ];
 
@@ -73,6 +74,7 @@ const CONFINED: &[(&str, &[&str], &[&str])] = &[
         &["chatelaine-store"],
     ),
     ("a PKCS#11 client", &["cryptoki", "cryptoki-sys", "pkcs11"], &["chatelaine-seal"]),
+    ("a binding to Python", &["cpython", "pyo3", "pyo3-ffi"], &["chatelaine-python"]),
 ];
 
 /// What states that somebody is authenticated.
@@ -89,7 +91,8 @@ pub(crate) fn check(root: &Path) -> Result<()> {
             .with_context(|| format!("{} names no package", folder.join("Cargo.toml").display()))
     };
     check(&root.join("xtask"))?;
-    let mut folders = Vec::new();
+    check(&root.join("python"))?;
+    let mut folders = vec![root.join("python/native")];
     for entry in std::fs::read_dir(root.join("crates")).context("cannot read crates/")? {
         let folder = entry?.path();
         check(&folder)?;
@@ -204,6 +207,7 @@ mod tests {
             "[dependencies]\nother = { package = \"chatelaine-server\", path = \"../server\" }",
             "[dependencies]\nweb.workspace = true",
             "[dependencies]\naxum = \"0.8\"",
+            "[dependencies]\npyo3.workspace = true",
             "[dependencies]\ndisk.workspace = true",
             "[target.'cfg(unix)'.dependencies]\nfast = { package = \"redb\", version = \"3\" }",
         ] {

@@ -9,6 +9,7 @@ mod docs;
 mod fuzz;
 mod interop;
 mod layers;
+mod python;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -69,6 +70,14 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Build the Python package into `target/wheels`, optimized.
+    Wheel {
+        /// Build it as the tests use it: in seconds, not optimized, into `target/wheels-development`.
+        #[arg(long)]
+        development: bool,
+    },
+    /// Check the Python package: formatting, lints, types and its own tests.
+    Python,
     /// Check formatting, lints and layers, and run all tests.
     Test,
 }
@@ -128,6 +137,11 @@ fn main() -> Result<()> {
             bench::barbican::bench(&root()?, &extent)
         }
         Task::Docs { check } => docs::docs(&root()?, check),
+        Task::Wheel { development } => {
+            let build = if development { python::Build::Development } else { python::Build::Release };
+            python::wheel(&root()?, build).map(drop)
+        }
+        Task::Python => python::test(&root()?),
         Task::Test => test(&root()?),
     }
 }
@@ -148,6 +162,7 @@ fn test(root: &Path) -> Result<()> {
     fuzz::replay(root)?;
     deny::deny(root, false)?;
     docs::docs(root, true)?;
+    python::test(root)?;
     interop::test(root, &[])
 }
 

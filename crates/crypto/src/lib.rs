@@ -2,7 +2,7 @@
 //!
 //! Owns: secret memory ([`material`]), the record cipher ([`aead`]), key derivation ([`kdf`]), message
 //! authentication ([`mac`]), key wrapping ([`wrap`]), opening of Fernet tokens ([`fernet`]), the wrapped-key format of
-//! agents ([`envelope`]), the registry of algorithms ([`algorithms`]), key generation ([`generate`](mod@generate)), key
+//! agents ([`envelope`]), fingerprints of customers' keys ([`customer_key`]), the registry of algorithms ([`algorithms`]), key generation ([`generate`](mod@generate)), key
 //! pairs as PEM ([`keypair`]) and the random generator ([`random`]).
 //!
 //! Invariants: secret bytes live in [`KeyMaterial`], which is wiped on drop and kept out of swap and core dumps where
@@ -13,6 +13,7 @@
 
 pub mod aead;
 pub mod algorithms;
+pub mod customer_key;
 pub mod envelope;
 pub mod error;
 pub mod fernet;

@@ -85,6 +85,24 @@ class Socket:
         self._connection.close()
 
 
+def keystone_settings(folder: pathlib.Path, keystone, endpoint: str, service: str) -> list[str]:
+    """The settings of an agent whose service has Keystone credentials."""
+    user = keystone.users[service]
+    clouds = folder / f'clouds-{service}.yaml'
+    clouds.touch(mode=0o600)
+    auth = {
+        'auth_url': keystone.url,
+        'username': user.name,
+        'password': user.password,
+        'user_domain_name': 'Default',
+        'project_name': 'service',
+        'project_domain_name': 'Default',
+    }
+    # JSON is YAML.
+    clouds.write_text(json.dumps({'clouds': {service: {'auth': auth}}}))
+    return [f'key_manager.endpoint={endpoint}', f'key_manager.cloud={service}', f'key_manager.clouds_file={clouds}']
+
+
 class Agent:
     """An agent process with a data folder and a socket of its own."""
 

@@ -1,0 +1,1 @@
+"""Castellan's driver ``chatelaine``: :class:`chatelaine.key_manager.driver.ChatelaineKeyManager`."""
