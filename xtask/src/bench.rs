@@ -216,6 +216,15 @@ pub(crate) fn master_key(root: &Path, rounds: Option<usize>) -> Result<()> {
     start::bench(root, rounds.unwrap_or(STARTS))
 }
 
+/// Measures the engine for bulk data. The example prints Markdown.
+pub(crate) fn engine(root: &Path, rounds: usize, seconds: f64) -> Result<()> {
+    interop::install_needs(root)?;
+    let (rounds, seconds) = (rounds.to_string(), seconds.to_string());
+    let program = ["--release", "--quiet", "-p", "chatelaine-crypto", "--example", "engine_speed"];
+    let arguments = [&["run"], program.as_slice(), &["--", &rounds, &seconds]].concat();
+    run(root, "cargo", &arguments)
+}
+
 /// Runs the load to its end.
 fn load(
     program: &Path,

@@ -32,7 +32,7 @@ struct Need {
 }
 
 /// uwsgi comes as source and is built against the Python that runs it; the rest are wheels.
-const NEEDS: [Need; 14] = [
+const NEEDS: [Need; 17] = [
     Need { package: "gcc", probe: &["gcc", "--version"] },
     Need { package: "python3-venv", probe: &["python3", "-c", "import ensurepip, venv"] },
     Need {
@@ -67,6 +67,10 @@ const NEEDS: [Need; 14] = [
             "/usr/share/gocode/src/github.com/gophercloud/gophercloud/openstack/keymanager/v1",
         ],
     },
+    // Other programs that encrypt bulk data, to compare with: for the tests and the measurement of `crates/crypto`.
+    Need { package: "openssl", probe: &["openssl", "version"] },
+    Need { package: "qemu-utils", probe: &["qemu-img", "--version"] },
+    Need { package: "cryptsetup-bin", probe: &["cryptsetup", "--version"] },
 ];
 
 /// Prepares everything and runs pytest: all of `tests/interop`, or what `arguments` say.

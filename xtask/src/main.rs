@@ -99,6 +99,15 @@ enum OtherBench {
         #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(2..))]
         barbican_secrets: u64,
     },
+    /// Measure the engine for bulk data on one core, as ratios to OpenSSL and to a memory copy.
+    Engine {
+        /// Rounds, of which the medians count.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Seconds for each of our figures in a round.
+        #[arg(long, default_value_t = 0.3)]
+        seconds: f64,
+    },
     /// Measure a service's agent: keys from its memory, fetched ones, new ones.
     Agent {
         /// Rounds, of which the medians count.
@@ -123,6 +132,9 @@ fn main() -> Result<()> {
         Task::Deny { advisories } => deny::deny(&root()?, advisories),
         Task::Fuzz { seconds, target } => fuzz::fuzz(&root()?, target.as_deref(), seconds),
         Task::Bench { other: None, rounds, seconds, keys } => bench::bench(&root()?, rounds, seconds, keys),
+        Task::Bench { other: Some(OtherBench::Engine { rounds, seconds }), .. } => {
+            bench::engine(&root()?, rounds, seconds)
+        }
         Task::Bench { other: Some(OtherBench::Agent { rounds, seconds }), .. } => {
             bench::agent::bench(&root()?, rounds, seconds)
         }

@@ -37,7 +37,7 @@ pub(crate) fn page() -> String {
         );
     }
     page.push_str(
-        "\n## Data ciphers\n\nNames for encryption defaults and for objects' metadata. Encryption of bulk data itself is not there yet.\n\n\
+        "\n## Data ciphers\n\nNames for encryption defaults and for objects' metadata; [object-format.md](object-format.md) says what each does.\n\n\
          | Name | Key bits | Authenticated | Length preserving | Random access | Units | Status |\n\
          |---|---|---|---|---|---|---|\n",
     );

@@ -76,6 +76,30 @@ pub enum CryptoError {
     /// The key is the wrong one or the data was changed. Which of the two cannot be told apart.
     #[error("authentication failed: the key is not the one used for sealing, or the data was changed")]
     Authentication,
+    /// A data key does not fit the keyed check value in an object's header: it is another key, the context is another,
+    /// or the header was changed. Found before any byte is decrypted.
+    #[error(
+        "the key is not the one the object was encrypted with, or its header was changed; \
+         give the key that the header's key-id names"
+    )]
+    WrongDataKey,
+    /// A part of an object does not authenticate, or is padded wrongly.
+    #[error(
+        "the object was changed: what belongs at byte {position} of the plain data is not what was encrypted \
+         (changed, reordered, extended, or cut off inside)"
+    )]
+    ChangedData {
+        /// Where the part begins in the plain data.
+        position: u64,
+    },
+    /// An encrypted object ends before it should.
+    #[error(
+        "the object was cut off: the encrypted data ends where byte {position} of the plain data should follow"
+    )]
+    TruncatedData {
+        /// The first byte of the plain data that cannot be had.
+        position: u64,
+    },
     /// The operating system's random generator gave no bytes.
     #[error("the system random generator failed; no key was made")]
     Random,

@@ -2,8 +2,9 @@
 //!
 //! Owns: secret memory ([`material`]), the record cipher ([`aead`]), key derivation ([`kdf`]), message
 //! authentication ([`mac`]), key wrapping ([`wrap`]), opening of Fernet tokens ([`fernet`]), the wrapped-key format of
-//! agents ([`envelope`]), fingerprints of customers' keys ([`customer_key`]), the registry of algorithms ([`algorithms`]), key generation ([`generate`](mod@generate)), key
-//! pairs as PEM ([`keypair`]) and the random generator ([`random`]).
+//! agents ([`envelope`]), fingerprints of customers' keys ([`customer_key`]), the format of encrypted objects and the engine for it ([`object`]), the registry of algorithms
+//! ([`algorithms`]), key generation ([`generate`](mod@generate)), key pairs as PEM ([`keypair`]) and the random generator
+//! ([`random`]).
 //!
 //! Invariants: secret bytes live in [`KeyMaterial`], which is wiped on drop and kept out of swap and core dumps where
 //! the system allows it; no function performs I/O (beyond the operating system's random generator), reads a clock or
@@ -22,6 +23,7 @@ pub mod kdf;
 pub mod keypair;
 pub mod mac;
 pub mod material;
+pub mod object;
 pub mod random;
 pub mod wrap;
 

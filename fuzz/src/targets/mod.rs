@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod crypto;
+pub(crate) mod object;
 pub(crate) mod policy;
 pub(crate) mod record;
 pub(crate) mod seal;
