@@ -132,14 +132,16 @@ def test_active_from_and_until(cinder):
     assert error['field'] == 'expires_at'
 
 
-def test_listing(keystone, chatelaine, swift):
+def test_listing(keystone, chatelaine):
+    service = Keys(chatelaine.url, keystone.token('identity', 'service'))
     put = [new_id() for _ in range(7)]
     for number, key_id in enumerate(put):
-        expect(swift.put(key_id, random_key(), scope='user' if number % 2 else 'entity', master_key='mk-7'), 201)
-    pages = swift.pages(limit=3, master_key='mk-7')
+        whose = {'scope': 'user', 'scope_id': 'u1'} if number % 2 else {}
+        expect(service.put(key_id, random_key(), master_key='mk-7', **whose), 201)
+    pages = service.pages(limit=3, master_key='mk-7')
     assert [[key['id'] for key in page] for page in pages] == [put[:3], put[3:6], put[6:]]
     assert all('key_string' not in key for page in pages for key in page)
-    assert [key['id'] for key in swift.pages(master_key='mk-7', scope='user')[0]] == put[1::2]
+    assert [key['id'] for key in service.pages(master_key='mk-7', scope='user')[0]] == put[1::2]
     nova = Keys(chatelaine.url, keystone.token('nova', 'service'))
     assert nova.pages() == [[]]
 

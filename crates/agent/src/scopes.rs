@@ -19,7 +19,7 @@ use crate::remote::{Fetched, OnBehalf};
 use crate::{Agent, AgentError};
 
 /// The list of trusts is asked for again after so long.
-const TRUSTS_KEPT: Duration = Duration::from_secs(10);
+const TRUSTS_KEPT: Duration = Duration::from_secs(2);
 /// So many trusts are tried where nobody says whose key it is.
 const MOST_TRIED: usize = 32;
 

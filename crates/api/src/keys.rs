@@ -19,6 +19,40 @@ pub enum Scope {
     Domain,
 }
 
+/// Whose key it is, where it is no entity's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum WiderScope {
+    User,
+    Project,
+    Domain,
+}
+
+impl WiderScope {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::User, Self::Project, Self::Domain];
+
+    /// The word in interfaces.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Project => "project",
+            Self::Domain => "domain",
+        }
+    }
+}
+
+impl From<WiderScope> for Scope {
+    fn from(wider: WiderScope) -> Self {
+        match wider {
+            WiderScope::User => Self::User,
+            WiderScope::Project => Self::Project,
+            WiderScope::Domain => Self::Domain,
+        }
+    }
+}
+
 /// The state of a key (KMIP 2.1, section 4.57).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -68,12 +102,12 @@ pub struct NewKeyRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = 256)]
     pub bit_length: Option<u32>,
-    /// The key's scope.
+    /// The key's scope. Keys of users, projects and domains are put by the identity service.
     #[serde(default)]
     pub scope: Scope,
-    /// The user, project or domain whose key it is, where the scope is not `entity`.
+    /// Keystone's id of the user, project or domain; needed for the key of one, refused for an entity's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(min_length = 1, max_length = 64)]
+    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-]+$")]
     pub scope_id: Option<String>,
     /// The service's master key that the key string is wrapped under, by name; taken from the key string where that
     /// is an envelope.
@@ -178,6 +212,9 @@ pub struct KeyDocument {
     pub bit_length: Option<u32>,
     /// The scope.
     pub scope: Scope,
+    /// Keystone's id of the user, project or domain whose key it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope_id: Option<String>,
     /// The service's master key that the key string is wrapped under, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub master_key: Option<String>,

@@ -8,6 +8,7 @@
 
 mod agent;
 mod attestation;
+mod encryption_defaults;
 mod error;
 mod key_string;
 mod keys;
@@ -24,15 +25,19 @@ pub use attestation::{
     HeldKeyDocument, HeldKeysDocument, HelloRequest, HostDocument, HostsDocument, PendingHostDocument,
     ReceiveRequest, ReceivedDocument, SiblingDocument, SiblingsDocument, WithdrawRequest,
 };
+pub use encryption_defaults::{
+    DefaultLevel, DefaultSource, EffectiveDefaultDocument, EncryptionDefaultDocument,
+    EncryptionDefaultRequest,
+};
 pub use error::{ErrorBody, ErrorDocument};
 pub use key_string::KeyString;
 pub use keys::{
     Deletion, KeyDocument, KeyPage, Links, NewKeyRequest, ReleasedKey, Revocation, RevocationReason,
-    RevokeRequest, Scope, State, UpdateKeyRequest,
+    RevokeRequest, Scope, State, UpdateKeyRequest, WiderScope,
 };
 pub use master_key::{
     BootStateDocument, DestroyMasterKeyRequest, MasterKeyDocument, MasterKeysDocument, RecoveryDocument,
-    RecoveryRequest, RotateRequest, RotatedScopeKey, RotationDocument, SealChangeRequest, SealedByDocument,
+    RecoveryRequest, RotateRequest, RotatedProjectKey, RotationDocument, SealChangeRequest, SealedByDocument,
     UnsealRequest,
 };
 pub use secrets::{AccessDocument, Origin, SecretDocument, SecretPage, SecretType};

@@ -167,7 +167,7 @@ pub struct RotateRequest {
 
 /// A project's key that was rotated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct RotatedScopeKey {
+pub struct RotatedProjectKey {
     /// The project's id.
     pub project: String,
     /// The number of its new key.

@@ -144,8 +144,23 @@ pub struct Initiator {
     pub user: String,
     /// The project the token was for.
     pub project: Option<String>,
+    /// The id of the service that vouched for the request with a token of its own.
+    pub service: Option<String>,
+    /// The trust under which the token was made.
+    pub trust: Option<TrustUsed>,
     /// The network address the request came from.
     pub address: Option<String>,
+}
+
+/// A Keystone delegation that was made use of; all are ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrustUsed {
+    /// That of the trust.
+    pub id: String,
+    /// Who delegated.
+    pub trustor: String,
+    /// Whom it was given to.
+    pub trustee: String,
 }
 
 /// The state of a record that an event of a change leads to.

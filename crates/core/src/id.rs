@@ -47,6 +47,12 @@ impl fmt::Debug for SecretId {
     }
 }
 
+/// Whether a text can be an id that Keystone gives a user, a project or a domain: 1 to 64 letters, digits, `_` and `-`.
+pub fn is_keystone_id(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
 /// The id of one request, `req-` and a UUID, as OpenStack writes it; it links answer, log and audit.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(String);

@@ -16,7 +16,9 @@ mod operator;
 mod projects;
 mod reaper;
 mod rotation;
+mod scope_keys;
 mod secrets;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -52,7 +54,9 @@ pub use operator::OperatorFilter;
 pub use projects::{Condition, Order, SecretFilter};
 pub use reaper::ReapReport;
 pub use rotation::{MasterRewrap, OnProgress, Progress, ScopeRewrap};
+pub use scope_keys::MOST_SCOPE_KEYS;
 pub use secrets::{Access, NewSecret};
+pub use settings::Place;
 pub use update::KeyUpdate;
 
 /// So much may the clock be set forward before deletions are held back until the time has really passed.
@@ -534,5 +538,15 @@ impl Manager {
             });
         }
         Ok((record, secret))
+    }
+
+    /// The secret, if the caller may read it; one that the caller may not know of is not found.
+    async fn find_to_read(&self, caller: &Caller, rule: &str, id: SecretId) -> Result<Secret> {
+        let reader = self.admit_reader(caller)?;
+        let missing = || Error::not_found(format!("key {id}"));
+        let record = self.store.read(&Kind::SECRET, &id.to_string()).await?.ok_or_else(missing)?;
+        let secret = self.unseal(&record).await?;
+        let released = secret.metadata.deletion.is_none() && self.may_read(&reader, rule, &secret.metadata);
+        if released { Ok(secret) } else { Err(missing()) }
     }
 }

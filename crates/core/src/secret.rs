@@ -190,6 +190,9 @@ pub struct Metadata {
     pub acl: Option<Acl>,
     /// Its scope.
     pub scope: Scope,
+    /// Whose it is, where it is the key of a user, project or domain: the id that Keystone gives that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope_id: Option<String>,
     /// The service's master key that the key string is wrapped under, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub master_key: Option<String>,
@@ -226,14 +229,14 @@ impl Metadata {
         }
     }
 
-    /// What the record can be listed by. It is due when it can be purged, where it is deleted, and else when it expires.
+    /// What the record can be listed by; the key of a user, project or domain by whose it is. It is due when it can be purged, where it is deleted, and else when it expires.
     pub fn index(&self) -> IndexAttributes {
         IndexAttributes {
             owner: Some(self.owner.clone()),
             name: self.name.clone(),
             state: Some(if self.deletion.is_some() { DELETED } else { LIVE }.to_owned()),
             class: Some(self.scope.as_str().to_owned()),
-            parent: None,
+            parent: self.scope_id.clone(),
             reference: self.master_key.clone(),
             due: self.deletion.map_or(self.expires_at, |deletion| Some(deletion.purge_at)),
         }
@@ -265,7 +268,8 @@ impl SecretView {
         let words: usize =
             metadata.attributes.iter().map(|(name, value)| name.len() + value.len() + 48).sum();
         let users = metadata.acl.as_ref().map_or(0, |acl| acl.users.iter().map(|user| user.len() + 24).sum());
-        let texts = [&metadata.name, &metadata.algorithm, &metadata.mode, &metadata.master_key];
+        let texts =
+            [&metadata.name, &metadata.algorithm, &metadata.mode, &metadata.scope_id, &metadata.master_key];
         let texts: usize = texts.into_iter().flatten().map(String::len).sum();
         512_usize.saturating_add(words).saturating_add(users).saturating_add(texts)
     }

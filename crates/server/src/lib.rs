@@ -12,6 +12,7 @@ pub mod barbican;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
+pub mod encryption_defaults;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -24,6 +24,12 @@ VERSIONS = [*(f'key-manager 1.{minor}' for minor in [0, 1, 1, 2, 2]), 'key-manag
 ORDERS = [('aes', 256), ('AES', 128), ('hmacsha256', 256), ('aes', 77), ('ec', 256), ('ec', 521), ('ed25519', 256)]
 MEMBERS = ['certificate', 'private_key', 'public_key', 'private_key_passphrase', 'intermediates', None]
 
+#: Of users, projects and domains: few, so that what was put is found.
+SCOPES = ['user', 'project', 'domain']
+CUSTOMERS = ['customer-1', 'customer_2', 'customer3']
+SCOPE_KEY, DEFAULT = '/v1/scope-keys/{scope}/{scope_id}', '/v1/encryption-defaults/{level}/{id}'
+CIPHERS = ['aes-256-gcm', 'AES_256_XTS', 'aes-128-ctr', 'rc4', 'none']
+
 ENTRY = '/v1/secrets/{id}/metadata/{key}'
 ADDED = [ENTRY, '/v1/secrets/{id}/consumers', '/v1/containers/{id}/consumers', '/v1/containers/{id}/secrets']
 
@@ -33,6 +39,8 @@ _chance = random.Random(int(os.environ['FUZZ_SEED']))
 _known: dict[str, list[str]] = {}
 #: The ETags of keys.
 _versions: dict[str, str] = {}
+#: Those of encryption defaults, by the parts of their paths.
+_defaults: dict[tuple, str] = {}
 _base = ''
 #: What was added where, with the ids in the paths.
 _added: dict[str, list[tuple[str, dict]]] = {}
@@ -84,9 +92,11 @@ def _moments(body: dict, *names: str) -> None:
 
 
 def _key(body: dict) -> None:
-    kept = {name: body[name] for name in ['scope', 'expires_at'] if name in body}
+    kept = {name: body[name] for name in ['expires_at'] if name in body}
     _moments(kept, 'expires_at')
     body.clear()
+    if _seldom():
+        kept |= {'scope': _chance.choice(SCOPES), 'scope_id': _chance.choice(CUSTOMERS)}
     body |= kept | {'algorithm': 'aes', 'bit_length': 256}
     if _seldom():
         body['generate'] = True
@@ -119,6 +129,11 @@ def _mend(path: str, method: str, body: dict, parts: dict) -> None:
             body['key'] = parts.get('key')
         case ('/v1/keys', 'POST') | ('/v1/keys/{key_id}', 'PUT'):
             _key(body)
+        case '/v1/encryption-defaults/{level}/{id}', 'PUT':
+            body['algorithm'] = _chance.choice(CIPHERS)
+            body.pop('scope', None)
+            if body.get('lock') != 'single':
+                body['scope'] = _chance.choice(SCOPES)
         case '/v1/keys/{key_id}', 'PATCH' if 'key_string' in body:
             body['key_string'] = base64.b64encode(_chance.randbytes(32)).decode()
 
@@ -136,6 +151,14 @@ def before_call(context, case, kwargs):
             case.path_parameters[name] = str(uuid.UUID(bytes=_chance.randbytes(16), version=4))
         elif _often():
             case.path_parameters[name] = _id_for(path) or value
+    if path in (SCOPE_KEY, DEFAULT) and _often():
+        case.path_parameters['scope_id' if path == SCOPE_KEY else 'id'] = _chance.choice(CUSTOMERS)
+    if path == DEFAULT and 'If-Match' in case.headers:
+        versions = [version for (of, version) in _defaults.items() if of == tuple(case.path_parameters.values())]
+        if _seldom() or not versions:
+            del case.headers['If-Match']
+        elif _often():
+            case.headers['If-Match'] = versions[0]
     if path == ENTRY and _often():
         case.path_parameters['key'] = _chance.choice(['a', 'b', 'c'])
         if _added.get(ENTRY) and _often():
@@ -158,6 +181,8 @@ def after_call(context, case, response):
     global _base
     if 'key_id' in case.path_parameters and response.headers.get('etag'):
         _versions[case.path_parameters['key_id']] = response.headers['etag'][0]
+    if case.operation.path == DEFAULT and response.headers.get('etag'):
+        _defaults[tuple(case.path_parameters.values())] = response.headers['etag'][0]
     location = next(iter(response.headers.get('location', [])), '')
     found = ADDRESS.fullmatch(location)
     if found is None and response.status_code == 201 and 'key_id' in case.path_parameters:

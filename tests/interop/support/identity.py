@@ -125,8 +125,11 @@ class Identity:
     def roles(self) -> dict[str, str]:
         return {role['name']: role['id'] for role in self.call('GET', '/roles').json()['roles']}
 
-    def create_project(self, name: str) -> str:
-        body = {'project': {'name': name, 'domain_id': DOMAIN}}
+    def create_domain(self, name: str) -> str:
+        return self.call('POST', '/domains', {'domain': {'name': name}}).json()['domain']['id']
+
+    def create_project(self, name: str, domain: str = DOMAIN) -> str:
+        body = {'project': {'name': name, 'domain_id': domain}}
         return self.call('POST', '/projects', body).json()['project']['id']
 
     def create_user(self, name: str) -> User:
@@ -159,7 +162,14 @@ class Identity:
     # Delegation
 
     def create_trust(
-        self, trustor: User, trustee: User, project_id: str, role: str, impersonation: bool, seconds: float = 3600
+        self,
+        trustor: User,
+        trustee: User,
+        project_id: str,
+        role: str,
+        impersonation: bool,
+        seconds: float = 3600,
+        redelegations: int = 0,
     ) -> str:
         trust = {
             'trustor_user_id': trustor.id,
@@ -170,7 +180,24 @@ class Identity:
             # Keystone refuses a second trust that is equal to the microsecond, even to one that was deleted.
             'expires_at': in_seconds(seconds),
         }
+        if redelegations > 0:
+            trust |= {'allow_redelegation': True, 'redelegation_count': redelegations}
         token = self.token(trustor, project_scope(project_id))
+        return self.call('POST', '/OS-TRUST/trusts', {'trust': trust}, token).json()['trust']['id']
+
+    def redelegate(self, token: Token, trust_id: str, trustee: User, role: str, seconds: float = 600) -> str:
+        """Passes a trust on with a token that was made under it."""
+        found = self.call('GET', f'/OS-TRUST/trusts/{trust_id}', token=token).json()['trust']
+        trust = {
+            'trustor_user_id': token.user_id,
+            'trustee_user_id': trustee.id,
+            'project_id': found['project_id'],
+            'roles': [{'name': role}],
+            'impersonation': found['impersonation'],
+            'expires_at': in_seconds(seconds),
+            'redelegated_trust_id': trust_id,
+            'allow_redelegation': False,
+        }
         return self.call('POST', '/OS-TRUST/trusts', {'trust': trust}, token).json()['trust']['id']
 
     def delete_trust(self, trust_id: str, trustor: User) -> None:

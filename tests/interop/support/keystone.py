@@ -4,6 +4,7 @@
 | --- | --- | --- | --- |
 | admin | | | admin on `admin` and the system |
 | chatelaine, barbican, cinder, swift, nova | service | | |
+| identity | service, identity_service | | |
 | computenode | service, compute | | |
 | demo | | member | member on `alt_demo` and the domain |
 | auditor | | audit | reader on the system |
@@ -34,7 +35,7 @@ START_SECONDS = 60
 REGION = 'RegionOne'
 
 #: Roles beyond those that bootstrapping makes (admin, manager, member, reader, service).
-ROLES = ['compute', 'creator', 'observer', 'audit', 'key-manager:service-admin']
+ROLES = ['compute', 'identity_service', 'creator', 'observer', 'audit', 'key-manager:service-admin']
 PROJECTS = ['service', 'demo', 'alt_demo']
 GRANTS = {
     'chatelaine': [('service', 'service')],
@@ -42,6 +43,7 @@ GRANTS = {
     'cinder': [('service', 'service')],
     'swift': [('service', 'service')],
     'nova': [('service', 'service')],
+    'identity': [('service', 'service'), ('identity_service', 'service')],
     'computenode': [('service', 'service'), ('compute', 'service')],
     'demo': [('member', 'demo'), ('member', 'alt_demo')],
     'auditor': [('audit', 'demo')],

@@ -29,9 +29,13 @@ def etag(version: int) -> str:
 
 
 class Keys:
-    """`/v1/keys` as one user sees it; without a token, as anybody does. Not to be shared between threads."""
+    """`/v1/keys` as one user sees it, maybe with a service that vouches; without a token, as anybody does.
 
-    def __init__(self, url: str, token: Token | str | None = None, verify=True, cert=None):
+    Not to be shared between threads."""
+
+    def __init__(
+        self, url: str, token: Token | str | None = None, verify=True, cert=None, service: Token | None = None
+    ):
         self.url = url
         self._session = requests.Session()
         # The environment's authorities would count for more than these.
@@ -39,6 +43,8 @@ class Keys:
         self._session.verify, self._session.cert = verify, cert
         if token is not None:
             self._session.headers['X-Auth-Token'] = token.value if isinstance(token, Token) else token
+        if service is not None:
+            self._session.headers['X-Service-Token'] = service.value
 
     def call(self, method: str, path: str, body=None, headers=None) -> requests.Response:
         """`path` may be a whole URL, as links in answers are."""
@@ -64,6 +70,9 @@ class Keys:
 
     def delete(self, key_id: str) -> requests.Response:
         return self.call('DELETE', f'/v1/keys/{key_id}')
+
+    def scope_key(self, scope: str, scope_id: str) -> requests.Response:
+        return self.call('GET', f'/v1/scope-keys/{scope}/{scope_id}')
 
     def undelete(self, key_id: str) -> requests.Response:
         return self.call('POST', f'/v1/keys/{key_id}/undelete')

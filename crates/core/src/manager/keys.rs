@@ -1,4 +1,5 @@
-//! Native keys: put and get. A key is seen by the service that put it, and by nobody else.
+//! Native keys: put and get. A key is seen by the service that put it, and by nobody else; those of users, projects and
+//! domains also by who comes by a trust ([`super::scope_keys`]).
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use crate::audit::{Action, Durability, Written};
 use crate::clock::Timestamp;
 use crate::directory::News;
 use crate::error::{Error, Result};
-use crate::id::{SecretId, Version};
+use crate::id::{SecretId, Version, is_keystone_id};
 use crate::policy::Caller;
 use crate::record;
 use crate::secret::{Metadata, Origin, Scope, Secret, State};
@@ -26,6 +27,8 @@ pub struct NewKey {
     pub bit_length: Option<u32>,
     /// Its scope.
     pub scope: Scope,
+    /// Whose it is, where it is the key of a user, project or domain.
+    pub scope_id: Option<String>,
     /// The service's master key the key string is wrapped under, by name.
     pub master_key: Option<String>,
     /// Free words of its owner.
@@ -52,6 +55,23 @@ pub(super) fn check_expiry(
     Ok(())
 }
 
+/// Refuses a key of a user, project or domain that does not say of which, and one of an entity that does.
+fn check_scope(scope: Scope, scope_id: Option<&str>) -> Result<()> {
+    let word = scope.as_str();
+    match (scope, scope_id) {
+        (Scope::Entity, Some(_)) => Err(Error::invalid(
+            "scope_id",
+            "an entity's key has none: the key manager keeps no map from keys to entities",
+        )),
+        (Scope::Entity, None) => Ok(()),
+        (_, None) => Err(Error::invalid("scope_id", format!("the key of a {word} needs the {word}'s id"))),
+        (_, Some(id)) if !is_keystone_id(id) => {
+            Err(Error::invalid("scope_id", "an id has 1 to 64 letters, digits, '_' and '-'"))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Manager {
     pub(super) fn check_payload(&self, payload: &[u8]) -> Result<()> {
         if payload.is_empty() || payload.len() > self.settings.max_payload {
@@ -70,7 +90,7 @@ impl Manager {
     pub async fn put(&self, caller: &Caller, id: Option<SecretId>, key: NewKey) -> Result<Description> {
         let id = id.unwrap_or_else(SecretId::random);
         match self.try_put(caller, id, key).await {
-            Err(error @ (Error::Forbidden { .. } | Error::Invalid { .. })) => {
+            Err(error @ (Error::Forbidden { .. } | Error::Invalid { .. } | Error::WrongState { .. })) => {
                 self.refuse(caller, Action::Create, Some(id), error).await
             }
             Err(Error::Exists { .. }) => Err(Error::Exists { what: format!("key {id}") }),
@@ -82,29 +102,34 @@ impl Manager {
     ///
     /// # Errors
     /// [`Error::Forbidden`].
-    pub async fn authorize_put(&self, caller: &Caller, id: Option<SecretId>) -> Result<()> {
-        match self.project_to_put_into(caller) {
+    pub async fn authorize_put(&self, caller: &Caller, id: Option<SecretId>, scope: Scope) -> Result<()> {
+        match self.project_to_put_into(caller, scope) {
             Ok(_) => Ok(()),
             Err(error) => self.refuse(caller, Action::Create, id, error).await,
         }
     }
 
-    /// The project of a caller who may create keys.
-    fn project_to_put_into(&self, caller: &Caller) -> Result<String> {
+    /// The project of a caller who may create keys of this scope.
+    fn project_to_put_into(&self, caller: &Caller, scope: Scope) -> Result<String> {
         let policy = self.policy.load();
         policy.admit(caller)?;
-        policy.require("key:create", caller, None)?;
+        let rule = if scope == Scope::Entity { "key:create" } else { "scope_key:create" };
+        policy.require(rule, caller, None)?;
         caller.identity().project_id.clone().ok_or_else(|| Error::Forbidden {
             reason: "keys belong to projects: use a project-scoped token".to_owned(),
         })
     }
 
     async fn try_put(&self, caller: &Caller, id: SecretId, key: NewKey) -> Result<Description> {
-        let project = self.project_to_put_into(caller)?;
+        let project = self.project_to_put_into(caller, key.scope)?;
         let identity = caller.identity();
+        check_scope(key.scope, key.scope_id.as_deref())?;
         self.check_payload(key.payload.expose())?;
         let now = self.clock.now();
         check_expiry(key.activates_at, key.expires_at, now)?;
+        if let Some(scope_id) = &key.scope_id {
+            self.check_room(key.scope, scope_id).await?;
+        }
         let metadata = Metadata {
             owner: identity.user_id.clone(),
             project,
@@ -117,6 +142,7 @@ impl Manager {
             content_type: None,
             acl: None,
             scope: key.scope,
+            scope_id: key.scope_id,
             master_key: key.master_key,
             attributes: key.attributes,
             created: now,
@@ -145,7 +171,7 @@ impl Manager {
         allow_inactive: bool,
     ) -> Result<(Description, Secret)> {
         let found = async {
-            let (_, secret) = self.find(caller, "key:get", id, false).await?;
+            let secret = self.find_to_read(caller, "key:get", id).await?;
             let description = self.describe(&secret);
             if description.state != State::Active && !allow_inactive {
                 return Err(Error::WrongState {
@@ -180,8 +206,8 @@ impl Manager {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`], and those of store and trail.
     pub async fn metadata(&self, caller: &Caller, id: SecretId) -> Result<Description> {
-        match self.find(caller, "key:get_metadata", id, false).await {
-            Ok((_, secret)) => {
+        match self.find_to_read(caller, "key:get_metadata", id).await {
+            Ok(secret) => {
                 let event =
                     self.event(&Actor::of(caller), Action::GetMetadata, Some(("secret", id.to_string())));
                 self.trail.append(&[event], Durability::Written).await?;

@@ -28,6 +28,10 @@ const MOST_LOGGED: u64 = 10;
 pub struct KeyFilter {
     /// Of this scope.
     pub scope: Option<Scope>,
+    /// Of the user, project or domain with this id.
+    pub scope_id: Option<String>,
+    /// Of users, projects and domains only.
+    pub wider: bool,
     /// Wrapped under this master key.
     pub master_key: Option<String>,
     /// In this state.
@@ -56,7 +60,12 @@ impl Manager {
     /// [`Error::Invalid`] for an unknown marker, [`Error::Forbidden`], and those of store and trail. [`Error::Corrupt`] when
     /// it is not single records that do not open.
     pub async fn list(&self, caller: &Caller, filter: &KeyFilter) -> Result<KeyList> {
-        match self.try_list(caller, filter).await {
+        self.list_by("key:list", caller, filter).await
+    }
+
+    /// The same by any rule.
+    pub(super) async fn list_by(&self, rule: &str, caller: &Caller, filter: &KeyFilter) -> Result<KeyList> {
+        match self.try_list(rule, caller, filter).await {
             Ok((list, damaged)) => {
                 let mut event = self.event(&Actor::of(caller), Action::List, None);
                 self.count_damaged(damaged);
@@ -69,11 +78,11 @@ impl Manager {
     }
 
     /// The page, and how many damaged records were left out.
-    async fn try_list(&self, caller: &Caller, filter: &KeyFilter) -> Result<(KeyList, u64)> {
+    async fn try_list(&self, rule: &str, caller: &Caller, filter: &KeyFilter) -> Result<(KeyList, u64)> {
         {
             let policy = self.policy.load();
             policy.admit(caller)?;
-            policy.require("key:list", caller, None)?;
+            policy.require(rule, caller, None)?;
         }
         let identity = caller.identity();
         let after = match filter.marker {
@@ -89,6 +98,7 @@ impl Manager {
             owner: Some(identity.user_id.clone()),
             state: Some(if filter.deleted { secret::DELETED } else { secret::LIVE }.to_owned()),
             class: filter.scope.map(|scope| scope.as_str().to_owned()),
+            parent: filter.scope_id.clone(),
             reference: filter.master_key.clone(),
             after,
             ..Query::of(Kind::SECRET)
@@ -150,6 +160,9 @@ impl Manager {
         let state = secret.metadata.state(self.clock.now());
         // The index is a copy: what the sealed body says decides. What can no longer be undeleted is as good as purged.
         let belongs = secret.metadata.owner == identity.user_id
+            && filter.scope.is_none_or(|wanted| wanted == secret.metadata.scope)
+            && (filter.scope_id.is_none() || filter.scope_id == secret.metadata.scope_id)
+            && !(filter.wider && secret.metadata.scope == Scope::Entity)
             && secret.metadata.deletion.is_some() == filter.deleted
             && secret.metadata.deletion.is_none_or(|deletion| deletion.purge_at > self.passed_now())
             && filter.state.is_none_or(|wanted| wanted == state);

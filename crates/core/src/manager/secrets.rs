@@ -71,6 +71,7 @@ impl Manager {
             content_type: new.content_type.clone(),
             acl: None,
             scope: Scope::Entity,
+            scope_id: None,
             master_key: None,
             attributes: std::collections::BTreeMap::new(),
             created: now,

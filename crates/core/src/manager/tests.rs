@@ -3,7 +3,9 @@ mod deletion;
 mod import;
 mod listing;
 mod rotation;
+mod scope_keys;
 mod secrets;
+mod settings;
 mod update;
 
 use std::collections::{BTreeMap, HashMap};
@@ -114,6 +116,7 @@ fn new_key(payload: &[u8]) -> NewKey {
         algorithm: Some("aes".to_owned()),
         bit_length: Some(256),
         scope: Scope::Entity,
+        scope_id: None,
         master_key: None,
         attributes: BTreeMap::new(),
         activates_at: None,
@@ -310,9 +313,9 @@ async fn only_a_marked_store_is_recognised() {
 #[tokio::test]
 async fn authorization_to_put_can_be_asked_for_alone() {
     let house = house().await;
-    house.manager.authorize_put(&caller("swift", &["service"]), None).await.unwrap();
+    house.manager.authorize_put(&caller("swift", &["service"]), None, Scope::Entity).await.unwrap();
     assert!(house.trail.events.lock().is_empty());
-    let refused = house.manager.authorize_put(&caller("swift", &["member"]), None).await;
+    let refused = house.manager.authorize_put(&caller("swift", &["member"]), None, Scope::Entity).await;
     assert!(matches!(refused, Err(Error::Forbidden { .. })));
     let events = house.trail.events.lock();
     assert_eq!((events.len(), events[0].action, events[0].outcome), (1, Action::Create, Outcome::Failure));

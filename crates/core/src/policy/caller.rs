@@ -29,6 +29,8 @@ pub struct Identity {
     pub user_name: String,
     /// The project the token is scoped to.
     pub project_id: Option<String>,
+    /// The domain of that project.
+    pub project_domain_id: Option<String>,
     /// The domain the token is scoped to.
     pub domain_id: Option<String>,
     /// Whether it is scoped to the whole system.
@@ -93,6 +95,12 @@ impl Caller {
         crate::audit::Initiator {
             user: self.identity.user_id.clone(),
             project: self.identity.project_id.clone(),
+            service: self.service.as_ref().map(|service| service.user_id.clone()),
+            trust: self.identity.trust.as_ref().map(|trust| crate::audit::TrustUsed {
+                id: trust.id.clone(),
+                trustor: trust.trustor_user_id.clone(),
+                trustee: trust.trustee_user_id.clone(),
+            }),
             address: self.address.map(|address| address.to_string()),
         }
     }
@@ -105,6 +113,7 @@ impl Attributes for Caller {
         match name {
             "user_id" => Some(Value::from(identity.user_id.as_str())),
             "project_id" | "tenant" => Some(Value::from(identity.project_id.as_deref())),
+            "project_domain_id" => Some(Value::from(identity.project_domain_id.as_deref())),
             "domain_id" => Some(Value::from(identity.domain_id.as_deref())),
             "system_scope" => Some(if identity.system { Value::from("all") } else { Value::None }),
             "roles" => Some(Value::List(&identity.roles)),

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::rules::{Attributes, RuleError, RuleSet, RuleText, Value, Warning};
 use crate::error::{Error, Result};
-use crate::policy::Caller;
+use crate::policy::{Caller, Delegation};
 
 /// A rule that stands unless an operator's `policy.yaml` overrides it.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +45,46 @@ const NATIVE_RULES: &[DefaultRule] = &[
     rule("key:undelete", "rule:service_caller and rule:key_owner", "Take a deletion back"),
     rule("key:revoke", "rule:service_caller and rule:key_owner", "Revoke a key"),
     rule(
+        "identity_service",
+        "rule:service_caller and role:identity_service",
+        "The identity service, to which the keys of users, projects and domains belong",
+    ),
+    rule("scope_key:create", "rule:identity_service", "Put the key of a user, a project or a domain"),
+    rule("scope_key:list", "rule:identity_service", "List the own keys of users, projects and domains"),
+    rule(
+        "scope_key:get",
+        "rule:service_caller",
+        "Read the key of a user, project or domain by a trust; asked of the service the trust was given to",
+    ),
+    rule("encryption_default_admin", "rule:admin", "An administrator of everybody's encryption defaults"),
+    rule(
+        "encryption_default_own",
+        "(user_id:%(target.encryption_default.user_id)s and trust_id:None) or ((role:admin or role:manager) and \
+         (project_id:%(target.encryption_default.project_id)s or \
+         domain_id:%(target.encryption_default.domain_id)s))",
+        "The user in person, or an administrator or manager of the project or domain, whose default it is",
+    ),
+    rule(
+        "encryption_default:get",
+        "rule:encryption_default_admin or rule:encryption_default_own",
+        "Read the encryption default of a user, project or domain",
+    ),
+    rule(
+        "encryption_default:put",
+        "rule:encryption_default_admin or rule:encryption_default_own",
+        "Set the encryption default of a user, project or domain",
+    ),
+    rule(
+        "encryption_default:delete",
+        "rule:encryption_default_admin or rule:encryption_default_own",
+        "Remove the encryption default of a user, project or domain",
+    ),
+    rule(
+        "encryption_default:get_effective",
+        "rule:service_caller or rule:encryption_default_admin or True:%(target.encryption_default.own)s",
+        "Read which encryption default is in force for somebody: services for everybody, others for themselves",
+    ),
+    rule(
         "attestation:join",
         "rule:service_caller or rule:admin",
         "Ask for the master keys on behalf of an enrolled host, which has to prove itself besides",
@@ -74,6 +114,7 @@ pub fn default_rules(set: RuleDefaults) -> impl Iterator<Item = DefaultRule> {
         name if legacy && name.starts_with("operator:") => {
             DefaultRule { text: "rule:service_admin", ..*rule }
         }
+        "encryption_default_admin" if legacy => DefaultRule { text: "rule:service_admin", ..*rule },
         "attestation:join" if legacy => {
             DefaultRule { text: "rule:service_caller or rule:service_admin", ..*rule }
         }
@@ -194,6 +235,15 @@ impl Policy {
         self.require("key:access", caller, None)
     }
 
+    /// The same for one that comes by a trust: the service it was given to is asked about, with its own token.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] with the condition that failed.
+    pub fn admit_delegate(&self, caller: &Caller, delegation: &Delegation<'_>) -> Result<()> {
+        self.admit_from(caller)?;
+        self.require_of("key:access", delegation, &NoTarget)
+    }
+
     /// Whether the caller comes from an allowed network and has no role that is refused whatever the rules say.
     ///
     /// # Errors
@@ -235,7 +285,21 @@ impl Policy {
     /// # Errors
     /// [`Error::Forbidden`] naming the rule.
     pub fn require_on(&self, rule: &str, caller: &Caller, target: &impl Attributes) -> Result<()> {
-        if self.rules.check(rule, caller, target) {
+        self.require_of(rule, caller, target)
+    }
+
+    /// Whether a rule lets whoever has these credentials do something to `target`: a caller, or the service that a trust
+    /// was given to.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] naming the rule.
+    pub(crate) fn require_of(
+        &self,
+        rule: &str,
+        credentials: &impl Attributes,
+        target: &impl Attributes,
+    ) -> Result<()> {
+        if self.rules.check(rule, credentials, target) {
             Ok(())
         } else {
             Err(Error::Forbidden { reason: format!("rule {rule} does not allow it") })

@@ -7,7 +7,9 @@ pub mod rules;
 
 mod barbican;
 mod caller;
+mod delegation;
 mod enforce;
 
 pub use caller::{Caller, Identity, Trust};
+pub use delegation::{Delegation, ScopeKeyTarget};
 pub use enforce::{DefaultRule, KeyTarget, ObjectTarget, Policy, PolicyConfig, RuleDefaults, default_rules};

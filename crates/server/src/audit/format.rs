@@ -44,6 +44,16 @@ pub(super) fn render(event: &Event, observer: &str, out: &mut Vec<u8>) {
     if let Some(project) = &event.initiator.project {
         field("project_id", project, out);
     }
+    if let Some(service) = &event.initiator.service {
+        field("service_id", service, out);
+    }
+    if let Some(trust) = &event.initiator.trust {
+        out.extend_from_slice(b",\"trust\":{\"id\":");
+        string(&trust.id, out);
+        field("trustor_id", &trust.trustor, out);
+        field("trustee_id", &trust.trustee, out);
+        out.push(b'}');
+    }
     if let Some(address) = &event.initiator.address {
         out.extend_from_slice(b",\"host\":{\"address\":");
         string(address, out);

@@ -54,6 +54,7 @@ pub(super) fn read(writer: u64, number: u64) -> Event {
             user: "alice".to_owned(),
             project: Some("p-1".to_owned()),
             address: Some("192.0.2.7".to_owned()),
+            ..Initiator::default()
         },
         target_kind: Some("secret"),
         target: Some(format!("secret-{number}")),

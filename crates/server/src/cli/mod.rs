@@ -7,12 +7,15 @@
 mod algorithms;
 mod completions;
 mod connection;
+mod customer;
+mod encryption_defaults;
 mod failure;
 mod key;
 mod operate;
 mod output;
 mod pages;
 mod policy;
+mod scope_key;
 mod secret;
 mod several;
 
@@ -75,6 +78,10 @@ enum Command {
     Agent(operate::agent::Arguments),
     /// Create, read, list, change and delete keys
     Key(key::Arguments),
+    /// For the identity service: list, show and destroy the keys of users, projects and domains
+    ScopeKey(scope_key::Arguments),
+    /// Show and set how data of a user, project or domain is encrypted where nobody says otherwise
+    EncryptionDefaults(encryption_defaults::Arguments),
     /// For operators: list, show, undelete and purge secrets of all projects
     Secret(secret::Arguments),
     /// Show the algorithms the server knows
@@ -85,8 +92,8 @@ enum Command {
     MasterKey(operate::master_key::Arguments),
     /// Enrol hosts that may get the master keys by their TPM, and get them on such a host
     Attest(operate::attest::Arguments),
-    /// Replace the key of a project, under which its secrets are sealed
-    ScopeKey(operate::scope_key::Arguments),
+    /// Replace the key-encryption key of a project, under which the server seals its secrets
+    ProjectKey(operate::project_key::Arguments),
     /// Verify the audit trail, or acknowledge a loss in it
     Audit(operate::audit::Arguments),
     /// Run the reaper once
@@ -119,7 +126,11 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> u8 {
         Command::Agent(arguments) => operate::agent::run(arguments, &global, terminal).await,
         Command::MasterKey(arguments) => operate::master_key::run(arguments, &global, terminal).await,
         Command::Attest(arguments) => operate::attest::run(arguments, &global, terminal).await,
-        Command::ScopeKey(arguments) => operate::scope_key::run(arguments, &global, terminal).await,
+        Command::ScopeKey(arguments) => scope_key::run(arguments, &global, terminal).await,
+        Command::EncryptionDefaults(arguments) => {
+            encryption_defaults::run(arguments, &global, terminal).await
+        }
+        Command::ProjectKey(arguments) => operate::project_key::run(arguments, &global, terminal).await,
         Command::Audit(arguments) => operate::audit::run(arguments, &global, terminal).await,
         Command::Reap(_) => operate::reap::run(&global, terminal).await,
         Command::Store(arguments) => operate::store::run(arguments, &global, terminal).await,

@@ -5,6 +5,7 @@ mod import;
 mod keys;
 mod operate;
 mod policy;
+mod scopes;
 mod secrets;
 mod store;
 mod surroundings;

@@ -146,6 +146,9 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             );
         }
     }
+    if let Err(problem) = config.encryption_defaults.choice().check() {
+        return wrong(&format!("encryption_defaults.{}", problem.field), problem.reason);
+    }
     if config.data.folder.as_os_str().is_empty() {
         return wrong(
             "data.folder",

@@ -7,6 +7,7 @@
 mod agent;
 mod barbican;
 mod check;
+mod encryption_defaults;
 pub(crate) mod load;
 mod reference;
 mod rotation;
@@ -27,6 +28,7 @@ use crate::identity::IdentityConfig;
 
 pub use agent::{AgentConfig, KeyManagerConfig};
 pub use barbican::{BarbicanConfig, QuotaConfig};
+pub use encryption_defaults::{EncryptionDefaultsConfig, LockSetting, ScopeSetting};
 pub use load::{ConfigError, Sources, load};
 pub use reference::reference;
 pub use rotation::RotationConfig;
@@ -58,6 +60,8 @@ pub struct Config {
     pub policy: PolicySection,
     /// Barbican's interface.
     pub barbican: BarbicanConfig,
+    /// How data is encrypted where neither the user, the project nor the domain has a default.
+    pub encryption_defaults: EncryptionDefaultsConfig,
     /// Bounds on callers and requests.
     pub limits: LimitsConfig,
     /// The audit trail.

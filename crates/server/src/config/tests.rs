@@ -55,6 +55,8 @@ fn what_is_wrong_is_named() {
         ("", &["server.host_href=keys.example.org"], ["server.host_href", "https://"]),
         ("", &["listen=1"], ["--set listen", "section.name=value"]),
         ("", &["nothing"], ["--set nothing", "section.name=value"]),
+        ("[encryption_defaults]\nalgorithm = \"rc4\"\n", &[], ["encryption_defaults.algorithm", "biased"]),
+        ("[encryption_defaults]\nlock = \"dual\"\n", &[], ["encryption_defaults.scope", "project"]),
         ("", &["seal.kind=stone"], ["seal.kind", "file"]),
         ("", &["seal.passphrase.max_memory_mib=32"], ["seal.passphrase.max_memory_mib", "64 to 4096"]),
         ("", &["seal.passphrase.max_passes=65"], ["seal.passphrase.max_passes", "3 to 64"]),

@@ -39,6 +39,7 @@ use tokio::sync::Semaphore;
 
 use crate::audit::{FileTrail, LimitedTrail};
 use crate::config::{BarbicanConfig, Config};
+use crate::encryption_defaults::Choice;
 use crate::identity::Identities;
 use crate::master_key::Keeper;
 use crate::telemetry::metrics::Metrics;
@@ -61,6 +62,8 @@ pub struct Options {
     max_body: usize,
     max_page: NonZeroUsize,
     barbican: BarbicanConfig,
+    /// What is in force for who has no encryption default.
+    encryption_default: Choice,
 }
 
 impl Options {
@@ -83,6 +86,7 @@ impl Options {
                 .saturating_add(64 * 1024),
             max_page: NonZeroUsize::new(config.limits.max_page).unwrap_or(NonZeroUsize::MIN),
             barbican: config.barbican.clone(),
+            encryption_default: config.encryption_defaults.choice(),
         }
     }
 }
@@ -191,6 +195,15 @@ fn routes(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/v1/keys/{key_id}/metadata", get(native::get_metadata))
         .route("/v1/keys/{key_id}/undelete", post(native::undelete_key))
         .route("/v1/keys/{key_id}/revoke", post(native::revoke_key))
+        .route("/v1/scope-keys", get(native::scope_keys::list))
+        .route("/v1/scope-keys/{scope}/{scope_id}", get(native::scope_keys::get_newest))
+        .route("/v1/encryption-defaults/effective", get(native::encryption_defaults::effective))
+        .route(
+            "/v1/encryption-defaults/{level}/{id}",
+            get(native::encryption_defaults::show)
+                .put(native::encryption_defaults::set)
+                .delete(native::encryption_defaults::unset),
+        )
         .route("/v1/operator/secrets", get(operator::list_secrets))
         .route("/v1/operator/secrets/{secret_id}", get(operator::get_secret))
         .route("/v1/operator/secrets/{secret_id}/undelete", post(operator::undelete_secret))

@@ -56,6 +56,7 @@ fn imported(id: SecretId, payload: &[u8]) -> ImportedSecret {
             content_type: Some("application/pkcs8".to_owned()),
             acl: Some(acl),
             scope: Scope::Entity,
+            scope_id: None,
             master_key: None,
             attributes: [("rack".to_owned(), "7".to_owned())].into(),
             created: time(0),

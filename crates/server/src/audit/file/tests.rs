@@ -5,6 +5,7 @@ mod histories;
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
+use chatelaine_core::audit::TrustUsed;
 use chatelaine_core::clock::ManualClock;
 
 use super::*;
@@ -93,8 +94,13 @@ fn values_cannot_leave_their_place() {
     let trail = open(&folder);
     for text in &texts {
         let mut event = read(0, 0);
-        event.initiator =
-            Initiator { user: text.clone(), project: Some(text.clone()), address: Some(text.clone()) };
+        event.initiator = Initiator {
+            user: text.clone(),
+            project: Some(text.clone()),
+            service: Some(text.clone()),
+            trust: Some(TrustUsed { id: text.clone(), trustor: text.clone(), trustee: text.clone() }),
+            address: Some(text.clone()),
+        };
         event.target = Some(text.clone());
         event.reason = Some(text.clone());
         event.request_id = Some(text.clone());
@@ -107,8 +113,16 @@ fn values_cannot_leave_their_place() {
         // CADF requires an id.
         let user = if text.is_empty() { "unknown" } else { text };
         assert_eq!(line["initiator"]["id"], user);
-        for place in ["/initiator/project_id", "/initiator/host/address", "/target/id", "/reason/reasonCode"]
-        {
+        for place in [
+            "/initiator/project_id",
+            "/initiator/service_id",
+            "/initiator/trust/id",
+            "/initiator/trust/trustor_id",
+            "/initiator/trust/trustee_id",
+            "/initiator/host/address",
+            "/target/id",
+            "/reason/reasonCode",
+        ] {
             assert_eq!(line.pointer(place).unwrap(), text.as_str(), "{place}");
         }
         assert_eq!(line["requestid"], text.as_str());

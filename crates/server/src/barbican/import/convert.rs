@@ -154,6 +154,7 @@ pub(super) fn secret(mut row: SecretRow, now: Timestamp) -> Result<Sealed, Omiss
         content_type,
         acl: read_acl(row.acls),
         scope: Scope::Entity,
+        scope_id: None,
         master_key: None,
         attributes: row.user_metadata,
         created: row.created,

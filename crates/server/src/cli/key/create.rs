@@ -8,7 +8,7 @@ use chatelaine_core::id::SecretId;
 
 use super::encoding::{self, Encoding};
 use super::{KEYS, path_of, send_and_print, words};
-use crate::cli::{Exit, Failure, Global, Terminal, connection};
+use crate::cli::{Exit, Failure, Global, Terminal, connection, customer};
 
 const CREATE_EXAMPLE: &str = "\
 Example:
@@ -28,6 +28,9 @@ struct Description {
     /// Whose key it is
     #[arg(long, value_name = "SCOPE", value_parser = words::scopes(), default_value = "entity")]
     scope: Scope,
+    /// Keystone's id of that user, project or domain; only the identity service puts keys of these
+    #[arg(long, value_name = "ID", value_parser = customer::id)]
+    scope_id: Option<String>,
     /// A word of yours; may be given several times
     #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = words::attribute)]
     attributes: Vec<(String, String)>,
@@ -44,6 +47,7 @@ impl Description {
         Ok(NewKeyRequest {
             name: self.name,
             scope: self.scope,
+            scope_id: self.scope_id,
             attributes: words::attributes(self.attributes)?,
             activates_at: self.activates_at,
             expires_at: self.expires_at,

@@ -70,7 +70,7 @@ pub(crate) async fn run(
 /// The collection of keys.
 const KEYS: &str = "/v1/keys";
 
-fn path_of(id: SecretId) -> String {
+pub(super) fn path_of(id: impl std::fmt::Display) -> String {
     format!("{KEYS}/{id}")
 }
 
@@ -101,7 +101,7 @@ async fn send_and_print(
 }
 
 /// Prints one key.
-fn print(document: &KeyDocument, terminal: &mut Terminal) -> Result<(), Failure> {
+pub(super) fn print(document: &KeyDocument, terminal: &mut Terminal) -> Result<(), Failure> {
     match terminal.format {
         Format::Json => terminal.json(document),
         Format::Table => terminal.table(&["FIELD", "VALUE"], rows(document)),
@@ -118,6 +118,7 @@ fn rows(key: &KeyDocument) -> Vec<Vec<String>> {
         ("algorithm", key.algorithm.clone()),
         ("bit_length", key.bit_length.map(|bits| bits.to_string())),
         ("scope", Some(words::text(&key.scope))),
+        ("scope_id", key.scope_id.clone()),
         ("master_key", key.master_key.clone()),
         ("owner", Some(key.owner.clone())),
         ("project_id", Some(key.project_id.clone())),

@@ -35,7 +35,7 @@ pub(super) fn scopes() -> impl TypedValueParser<Value = Scope> {
     PossibleValuesParser::new(SCOPES).try_map(word::<Scope>)
 }
 
-pub(super) fn states() -> impl TypedValueParser<Value = State> {
+pub(in crate::cli) fn states() -> impl TypedValueParser<Value = State> {
     PossibleValuesParser::new(STATES).try_map(word::<State>)
 }
 

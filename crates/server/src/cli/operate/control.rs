@@ -37,7 +37,7 @@ pub(super) async fn connect(path: &Path) -> Result<Option<UnixStream>, Failure> 
 }
 
 /// Asks the server whose control socket this is, which must run. The request is wiped.
-pub(super) async fn ask<T: DeserializeOwned>(
+pub(in crate::cli) async fn ask<T: DeserializeOwned>(
     socket: &Path,
     path: &str,
     request: &impl Serialize,

@@ -7,16 +7,16 @@ pub(super) mod agent;
 pub(super) mod attest;
 pub(super) mod audit;
 pub(super) mod config;
-mod control;
+pub(super) mod control;
 pub(super) mod doctor;
 pub(super) mod identity;
 pub(super) mod import;
 pub(super) mod master_key;
 mod opening;
+pub(super) mod project_key;
 mod reading;
 pub(super) mod reap;
 mod restore;
-pub(super) mod scope_key;
 pub(super) mod store;
 
 use chatelaine_core::audit::Action;

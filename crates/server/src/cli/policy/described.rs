@@ -17,6 +17,9 @@ pub(super) struct DescribedCaller {
     /// The project the token is scoped to
     #[arg(long, value_name = "ID")]
     project_id: Option<String>,
+    /// The domain of that project
+    #[arg(long, value_name = "ID")]
+    project_domain_id: Option<String>,
     /// The domain the token is scoped to
     #[arg(long, value_name = "ID")]
     domain_id: Option<String>,
@@ -47,6 +50,7 @@ impl Attributes for DescribedCaller {
         match name {
             "user_id" => Some(Value::from(self.user_id.as_deref())),
             "project_id" | "tenant" => Some(Value::from(self.project_id.as_deref())),
+            "project_domain_id" => Some(Value::from(self.project_domain_id.as_deref())),
             "domain_id" => Some(Value::from(self.domain_id.as_deref())),
             "system_scope" => Some(if self.system { Value::from("all") } else { Value::None }),
             "roles" => Some(Value::List(&self.roles)),

@@ -35,9 +35,10 @@ It ends with code 4 when the rule denies; with --all it ends with 0. The refused
 configuration are no rules: the server looks at them first, this command does not.";
 
 /// Rules that are asked without a key at hand.
-const WITHOUT_TARGET: [&str; 3] = ["key:access", "key:create", "key:list"];
+const WITHOUT_TARGET: [&str; 5] =
+    ["key:access", "key:create", "key:list", "scope_key:create", "scope_key:list"];
 /// The rules that are asked with an object at hand, by the first part of their names, and what the rules call it.
-const NOUNS: [(&str, &str); 11] = [
+const NOUNS: [(&str, &str); 12] = [
     ("secret", "secret"),
     ("secret_meta", "secret"),
     ("secret_acls", "secret"),
@@ -49,6 +50,7 @@ const NOUNS: [(&str, &str); 11] = [
     ("consumer", "container"),
     ("order", "order"),
     ("key", "key"),
+    ("scope_key", "key"),
 ];
 
 /// Arguments of `policy`.

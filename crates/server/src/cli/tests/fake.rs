@@ -1,5 +1,6 @@
 //! A small key manager and Keystone for tests: real HTTP, keys in memory, and answers that can be planted.
 
+mod scopes;
 mod secrets;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -42,6 +43,7 @@ struct Stored {
 #[derive(Default)]
 struct Inner {
     keys: Vec<Stored>,
+    defaults: BTreeMap<String, chatelaine_api::EncryptionDefaultDocument>,
     planted: VecDeque<Planted>,
     seen: Vec<Seen>,
 }
@@ -190,6 +192,10 @@ impl Inner {
                 key.document.revocation = Some(Revocation { reason, at: NOW.to_owned() });
                 document(key)
             }
+            ("GET", ["v1", "scope-keys"]) => Ok((200, self.list_scope_keys(&query))),
+            (_, ["v1", "encryption-defaults", level, id]) => {
+                self.encryption_default(method, (level, id), if_match.as_deref(), body)
+            }
             (_, ["v1", "operator", "secrets", rest @ ..]) => self.operate(method, rest, &query),
             _ => Err((404, "there is no such route")),
         }
@@ -216,6 +222,7 @@ impl Inner {
             algorithm: request.algorithm,
             bit_length: request.bit_length,
             scope: request.scope,
+            scope_id: request.scope_id,
             master_key: request.master_key,
             attributes: request.attributes,
             owner: "u1".to_owned(),

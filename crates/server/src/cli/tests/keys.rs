@@ -19,6 +19,8 @@ async fn create_lets_the_server_generate() {
             "backup",
             "--scope",
             "project",
+            "--scope-id",
+            "p7",
             "--attribute",
             "rack=7",
             "--attribute",
@@ -31,7 +33,7 @@ async fn create_lets_the_server_generate() {
     let sent: serde_json::Value = serde_json::from_str(&bench.fake.last().body).unwrap();
     assert_eq!(
         sent,
-        json!({"generate": true, "algorithm": "aes", "bit_length": 256, "name": "backup", "scope": "project",
+        json!({"generate": true, "algorithm": "aes", "bit_length": 256, "name": "backup", "scope": "project", "scope_id": "p7",
             "attributes": {"rack": "7", "note": "a=b"}, "expires_at": "2030-01-01T00:00:00.000000Z"})
     );
     let lines: Vec<&str> = outcome.text().lines().collect();

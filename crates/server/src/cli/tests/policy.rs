@@ -79,7 +79,16 @@ async fn all_rules_are_checked_at_once() {
         .filter(|answer| answer["allowed"] == true)
         .map(|answer| answer["rule"].as_str().unwrap())
         .collect();
-    assert_eq!(allowed, ["service_caller", "key:access", "key:create", "key:list", "attestation:join"]);
+    let expected = [
+        "service_caller",
+        "key:access",
+        "key:create",
+        "key:list",
+        "scope_key:get",
+        "encryption_default:get_effective",
+        "attestation:join",
+    ];
+    assert_eq!(allowed, expected);
     assert_eq!(answers[0]["explanation"]["verdict"], "passed");
 }
 

@@ -15,7 +15,8 @@ use chatelaine_core::id::SecretId;
 use super::error::BarbicanError;
 
 /// What follows `/v1/` on the native routes.
-const NATIVE: [&str; 5] = ["keys", "algorithms", "openapi.json", "operator", "attestation"];
+const NATIVE: [&str; 7] =
+    ["keys", "scope-keys", "encryption-defaults", "algorithms", "openapi.json", "operator", "attestation"];
 
 fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter(|segment| !segment.is_empty())
@@ -130,6 +131,8 @@ mod tests {
             "/v1/keys",
             "/v1/keys/",
             "/v1//keys/x",
+            "/v1/scope-keys/project/p1",
+            "/v1/encryption-defaults/effective",
             "/v1/algorithms",
             "/v1/attestation/challenge",
             "/v1/openapi.json",

@@ -11,7 +11,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use chatelaine_api::{
     DestroyMasterKeyRequest, MasterKeysDocument, RecoveryDocument, RecoveryRequest, RotateRequest,
-    RotatedScopeKey, SealChangeRequest, UnsealRequest,
+    RotatedProjectKey, SealChangeRequest, UnsealRequest,
 };
 use chatelaine_core::id::RequestId;
 use chatelaine_crypto::KeyMaterial;
@@ -45,7 +45,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/master-key/seal/add", post(add_seal))
         .route("/master-key/seal/remove", post(remove_seal))
         .route("/master-key/recovery", post(set_recovery))
-        .route("/scope-key/rotate/{project}", post(rotate_project))
+        .route("/project-key/rotate/{project}", post(rotate_project))
 }
 
 /// For a sealed one.
@@ -131,10 +131,10 @@ async fn rotate(
 async fn rotate_project(
     State(app): State<Arc<App>>,
     project: Result<Path<String>, PathRejection>,
-) -> Result<Json<RotatedScopeKey>, ApiError> {
+) -> Result<Json<RotatedProjectKey>, ApiError> {
     let Path(project) = project.map_err(|error| ApiError::field("project", error.body_text()))?;
     let version = rotation::rotate_project(&app, &project).await?;
-    Ok(Json(RotatedScopeKey { project, version }))
+    Ok(Json(RotatedProjectKey { project, version }))
 }
 
 async fn destroy(

@@ -18,6 +18,10 @@ pub(super) fn scope(scope: api::Scope) -> Scope {
     }
 }
 
+pub(super) fn wider(scope: api::WiderScope) -> Scope {
+    self::scope(scope.into())
+}
+
 fn scope_out(scope: Scope) -> api::Scope {
     match scope {
         Scope::Entity => api::Scope::Entity,
@@ -80,6 +84,7 @@ pub(super) fn key(description: Description) -> api::KeyDocument {
         algorithm: metadata.algorithm,
         bit_length: metadata.bit_length,
         scope: scope_out(metadata.scope),
+        scope_id: metadata.scope_id,
         master_key: metadata.master_key,
         attributes: metadata.attributes,
         owner: metadata.owner,

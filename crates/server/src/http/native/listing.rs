@@ -3,11 +3,13 @@
 
 use std::num::NonZeroUsize;
 
-use chatelaine_core::id::SecretId;
+use chatelaine_api::WiderScope;
+use chatelaine_core::id::{SecretId, is_keystone_id};
 use chatelaine_core::manager::KeyFilter;
 use chatelaine_core::secret::{Scope, State};
 
 use super::super::error::ApiError;
+use super::document;
 
 const STATES: [State; 4] = [State::PreActive, State::Active, State::Deactivated, State::Compromised];
 
@@ -75,12 +77,7 @@ pub(crate) fn filter(query: Option<&str>, max_page: NonZeroUsize) -> Result<KeyF
                         ApiError::field(&name, "entity, user, project or domain are allowed")
                     })?);
             }
-            "state" => {
-                let found = STATES.into_iter().find(|state| state.as_str() == value);
-                filter.state = Some(found.ok_or_else(|| {
-                    ApiError::field(&name, "pre_active, active, deactivated or compromised are allowed")
-                })?);
-            }
+            "state" => filter.state = Some(state(&name, &value)?),
             "master_key" => filter.master_key = Some(value),
             "deleted" => filter.deleted = boolean(&name, &value)?,
             "limit" => filter.limit = Some(limit(&name, &value, max_page)?),
@@ -89,6 +86,43 @@ pub(crate) fn filter(query: Option<&str>, max_page: NonZeroUsize) -> Result<KeyF
         }
     }
     Ok(filter)
+}
+
+/// Which keys of users, projects and domains to list.
+pub(crate) fn scope_key_filter(query: Option<&str>, max_page: NonZeroUsize) -> Result<KeyFilter, ApiError> {
+    let mut filter = KeyFilter::default();
+    for (name, value) in pairs(query)? {
+        match name.as_str() {
+            "scope" => filter.scope = Some(document::wider(wider_scope(&name, &value)?)),
+            "scope_id" => filter.scope_id = Some(keystone_id(&name, value)?),
+            "state" => filter.state = Some(state(&name, &value)?),
+            "deleted" => filter.deleted = boolean(&name, &value)?,
+            "limit" => filter.limit = Some(limit(&name, &value, max_page)?),
+            "marker" => filter.marker = Some(marker(&name, &value)?),
+            _ => return Err(unknown(&name, "scope, scope_id, state, deleted, limit, marker")),
+        }
+    }
+    Ok(filter)
+}
+
+/// `user`, `project` or `domain`.
+pub(crate) fn wider_scope(name: &str, value: &str) -> Result<WiderScope, ApiError> {
+    let found = WiderScope::ALL.into_iter().find(|scope| scope.as_str() == value);
+    found.ok_or_else(|| ApiError::field(name, "user, project or domain are allowed"))
+}
+
+/// An id that Keystone gives users, projects and domains.
+pub(crate) fn keystone_id(name: &str, value: String) -> Result<String, ApiError> {
+    if is_keystone_id(&value) {
+        Ok(value)
+    } else {
+        Err(ApiError::field(name, "an id has 1 to 64 letters, digits, '_' and '-'"))
+    }
+}
+
+fn state(name: &str, value: &str) -> Result<State, ApiError> {
+    let found = STATES.into_iter().find(|state| state.as_str() == value);
+    found.ok_or_else(|| ApiError::field(name, "pre_active, active, deactivated or compromised are allowed"))
 }
 
 /// The same query, from a marker on.
@@ -133,6 +167,22 @@ mod tests {
         ] {
             assert_eq!(filter(Some(query), PAGE).unwrap_err().field.as_deref(), Some(field), "{query}");
         }
+        for (query, field) in [
+            ("scope=entity", "scope"),
+            ("scope_id=", "scope_id"),
+            ("scope_id=a.b", "scope_id"),
+            ("master_key=m", "master_key"),
+            ("state=x", "state"),
+        ] {
+            assert_eq!(
+                scope_key_filter(Some(query), PAGE).unwrap_err().field.as_deref(),
+                Some(field),
+                "{query}"
+            );
+        }
+        let found = scope_key_filter(Some("scope=domain&scope_id=d-1&deleted=true"), PAGE).unwrap();
+        assert_eq!((found.scope, found.scope_id.as_deref()), (Some(Scope::Domain), Some("d-1")));
+        assert!(found.deleted);
         assert_eq!(allow_inactive(Some("x=1")).unwrap_err().field.as_deref(), Some("x"));
     }
 

@@ -6,8 +6,10 @@
 
 pub(crate) mod algorithms;
 pub(super) mod document;
+pub(crate) mod encryption_defaults;
 pub(crate) mod listing;
 pub(crate) mod precondition;
+pub(crate) mod scope_keys;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -22,6 +24,7 @@ use axum::response::{IntoResponse, Response};
 use chatelaine_api::{KeyDocument, KeyPage, NewKeyRequest, ReleasedKey, RevokeRequest, UpdateKeyRequest};
 use chatelaine_core::id::{SecretId, Version};
 use chatelaine_core::manager::Description;
+use chatelaine_core::secret::Secret;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::App;
@@ -66,7 +69,7 @@ async fn create(
     let Authenticated { caller, slot } = authenticated;
     to_the_end(slot, async move {
         // Generating costs: who may not have a key gets none generated.
-        app.manager.authorize_put(&caller, id).await?;
+        app.manager.authorize_put(&caller, id, document::scope(request.scope)).await?;
         let key = validate::new_key(request).await?;
         Ok(app.manager.put(&caller, id, key).await?)
     })
@@ -131,8 +134,13 @@ pub(crate) async fn get_key(
         return Ok(answer(StatusCode::OK, app.manager.metadata(&authenticated.caller, id).await?));
     }
     let (description, secret) = app.manager.get(&authenticated.caller, id, allow_inactive).await?;
+    released(description, &secret)
+}
+
+/// The answer with a key string.
+fn released(description: Description, secret: &Secret) -> Result<Response, ApiError> {
     let tag = etag(description.version);
-    let mut response = document::released(description, &secret)?;
+    let mut response = document::released(description, secret)?;
     response.headers_mut().insert(header::ETAG, tag);
     no_store(&mut response);
     Ok(response)

@@ -1,5 +1,8 @@
 //! The native key API as a client sees it: a whole server but for its sockets.
 
+mod encryption_defaults;
+mod scope_keys;
+
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -9,12 +12,14 @@ use tower::ServiceExt as _;
 
 use crate::config::Config;
 use crate::http::gate::Gate;
-use crate::http::surrounded;
+use crate::http::{App, surrounded};
+use crate::identity::{self, NewIdentity};
 
 struct House {
     gate: Gate,
     administrator: String,
     service: String,
+    app: Arc<App>,
     _folder: tempfile::TempDir,
 }
 
@@ -38,7 +43,24 @@ impl House {
             entry.split("token: \"").nth(1).unwrap().split('"').next().unwrap().to_owned()
         };
         let (administrator, service) = (token("administrator"), token("service"));
-        Self { gate: Gate::new(surrounded(Arc::clone(&opened.app))), administrator, service, _folder: folder }
+        let app = opened.app;
+        Self { gate: Gate::new(surrounded(Arc::clone(&app))), administrator, service, app, _folder: folder }
+    }
+
+    /// The token of a new user, and the user's id.
+    async fn join(&self, user: &str, project: &str, roles: &[&str]) -> (String, String) {
+        let file = self.app.keeper.config().data.folder.join("identities.toml");
+        let new = NewIdentity {
+            user_name: user.to_owned(),
+            project: project.to_owned(),
+            roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+            user_id: Some(format!("{user}-id")),
+            project_id: Some(format!("{project}-id")),
+            expires_at: None,
+        };
+        let token = identity::add(&file, &new, self.app.manager.now()).unwrap();
+        self.app.identities.reload().await.unwrap();
+        (token.expose().to_owned(), format!("{user}-id"))
     }
 
     async fn ask(

@@ -199,6 +199,7 @@ pub(super) async fn new_key(request: NewKeyRequest) -> Result<NewKey, ApiError> 
         algorithm: algorithm.map(|algorithm| algorithm.name.to_owned()),
         bit_length: bits,
         scope: document::scope(request.scope),
+        scope_id: request.scope_id,
         master_key,
         attributes: request.attributes,
         activates_at,

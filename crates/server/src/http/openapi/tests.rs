@@ -121,6 +121,15 @@ async fn whatever_needs_a_token_says_so() {
     }
 }
 
+/// Refusals of each route have the shape of its protocol.
+#[test]
+fn each_path_belongs_to_the_protocol_of_its_tag() {
+    for (path, method, operation) in operations(&parsed()) {
+        let theirs = operation["tags"][0].as_str().unwrap().starts_with(barbican::TAG);
+        assert_eq!(crate::http::barbican::path::is_barbican(path), theirs, "{method} {path}");
+    }
+}
+
 /// No reference leads nowhere, no two operations have one name, and every answer is described.
 #[test]
 fn the_document_is_whole() {

@@ -94,6 +94,7 @@ mod tests {
             content_type: None,
             acl: None,
             scope: Scope::Entity,
+            scope_id: None,
             master_key: None,
             attributes: BTreeMap::from([("note".to_owned(), "canary".to_owned())]),
             created: made,

@@ -257,10 +257,13 @@ impl Validator {
 
     fn believed(&self, details: ValidatedToken, asked_at: Timestamp) -> Validated {
         let expires_at = Timestamp::from_micros(details.expires_at.as_microsecond());
-        let (mut project_id, mut domain_id, mut system) = (None, None, false);
+        let (mut project_id, mut project_domain_id) = (None, None);
+        let (mut domain_id, mut system) = (None, false);
         match details.scope {
             TokenScope::Unscoped => {}
-            TokenScope::Project(project) => project_id = Some(project.id),
+            TokenScope::Project(project) => {
+                (project_id, project_domain_id) = (Some(project.id), Some(project.domain.id));
+            }
             TokenScope::Domain(domain) => domain_id = Some(domain.id),
             TokenScope::System => system = true,
         }
@@ -268,6 +271,7 @@ impl Validator {
             user_id: details.user.id,
             user_name: details.user.name,
             project_id,
+            project_domain_id,
             domain_id,
             system,
             roles: lower_case_roles(&details.roles),

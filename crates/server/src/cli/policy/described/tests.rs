@@ -14,6 +14,7 @@ fn the_described_caller_answers_as_the_real_one() {
     let identity = Identity {
         user_id: "u1".to_owned(),
         project_id: Some("p1".to_owned()),
+        project_domain_id: Some("d1".to_owned()),
         roles: vec!["service".to_owned(), "reader".to_owned()],
         ..Identity::default()
     };
@@ -23,6 +24,7 @@ fn the_described_caller_answers_as_the_real_one() {
         roles: vec!["Service".to_owned(), "READER".to_owned()],
         user_id: Some("u1".to_owned()),
         project_id: Some("p1".to_owned()),
+        project_domain_id: Some("d1".to_owned()),
         ..DescribedCaller::default()
     };
     let vouched = DescribedCaller {
@@ -38,6 +40,7 @@ fn the_described_caller_answers_as_the_real_one() {
             "project_id",
             "tenant",
             "domain_id",
+            "project_domain_id",
             "system_scope",
             "roles",
             "is_admin",

@@ -1,8 +1,8 @@
-//! `scope-key rotate`: a new key-encryption key for one project, in the running server.
+//! `project-key rotate`: a new key-encryption key for one project, in the running server.
 
 use std::time::Duration;
 
-use chatelaine_api::RotatedScopeKey;
+use chatelaine_api::RotatedProjectKey;
 use clap::Subcommand;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -15,12 +15,12 @@ serves, and the older keys are destroyed when nothing is under them any more. Cl
 rotation.scope_key_seconds does the same for all projects by age.
 
 Example:
-  chatelaine scope-key rotate --project 4f1c7a0e3b524a539a540f6c1f5be1a7";
+  chatelaine project-key rotate --project 4f1c7a0e3b524a539a540f6c1f5be1a7";
 
 /// A rotation is short: the records follow later.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Arguments of `scope-key`.
+/// Arguments of `project-key`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -46,8 +46,8 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let Command::Rotate { project } = arguments.command;
     let config = load(global, terminal)?;
-    let path = format!("/scope-key/rotate/{}", utf8_percent_encode(&project, NON_ALPHANUMERIC));
-    let rotated: RotatedScopeKey = control::ask(&config.control_path(), &path, &(), PATIENCE).await?;
+    let path = format!("/project-key/rotate/{}", utf8_percent_encode(&project, NON_ALPHANUMERIC));
+    let rotated: RotatedProjectKey = control::ask(&config.control_path(), &path, &(), PATIENCE).await?;
     match terminal.format {
         Format::Json => terminal.json(&rotated)?,
         Format::Table => {
