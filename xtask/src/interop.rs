@@ -32,7 +32,7 @@ struct Need {
 }
 
 /// uwsgi comes as source and is built against the Python that runs it; the rest are wheels.
-const NEEDS: [Need; 17] = [
+const NEEDS: [Need; 18] = [
     Need { package: "gcc", probe: &["gcc", "--version"] },
     Need { package: "python3-venv", probe: &["python3", "-c", "import ensurepip, venv"] },
     Need {
@@ -46,7 +46,9 @@ const NEEDS: [Need; 17] = [
     Need { package: "util-linux", probe: &["setpriv", "--version"] },
     // For systemd-analyze; nothing is run by systemd.
     Need { package: "systemd", probe: &["systemd-analyze", "--version"] },
-    // Databases a Barbican may have: the tests start servers of their own.
+    // Databases a Barbican may have, and the store: the tests start servers of their own, clusters as well. Those copy their
+    // state with rsync.
+    Need { package: "rsync", probe: &["rsync", "--version"] },
     Need { package: "mariadb-server", probe: &["mariadbd", "--version"] },
     Need { package: "postgresql", probe: &["sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb"] },
     // A PKCS#11 token without hardware, for the seal of that kind.

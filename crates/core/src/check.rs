@@ -49,6 +49,8 @@ pub enum Knowledge {
     Whole,
     /// Older parts of the trail are archived elsewhere: a record the trail does not name may be older.
     Recent,
+    /// Other servers change the store as well, each with a trail of its own: what this one does not know, another may.
+    Shared,
 }
 
 /// What the trail says of one secret against what the store holds: `None` when they agree.
@@ -57,6 +59,7 @@ fn compare(
     history: Option<&ChangeHistory>,
     knowledge: Knowledge,
 ) -> Option<String> {
+    let is_shared = knowledge == Knowledge::Shared;
     let Some(history) = history else {
         return match (stored, knowledge) {
             (Some(_), Knowledge::Whole) => {
@@ -77,10 +80,12 @@ fn compare(
     let may_be_gone = possible.iter().any(|(_, digest)| digest.is_empty())
         || (done.is_none() && knowledge == Knowledge::Whole);
     match stored {
-        None if may_be_gone => None,
+        None if may_be_gone || is_shared => None,
         None => done.map(|(version, _)| format!("it is missing: the audit trail knows version {version}")),
         Some((version, digest)) if possible.contains(&(version, digest)) => None,
         Some((version, _)) => match done {
+            // Removed here and made anew through another server.
+            Some((_, "")) if is_shared => None,
             Some((known, "")) => {
                 Some(format!("it was purged at version {known} and is back at version {version}"))
             }
@@ -91,6 +96,7 @@ fn compare(
                 Some(format!("it is not the version {version} that the audit trail knows: it was replaced"))
             }
             None if knowledge == Knowledge::Recent => None,
+            _ if is_shared => None,
             _ => Some(format!("the audit trail does not know its version {version}")),
         },
     }

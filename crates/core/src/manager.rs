@@ -85,6 +85,8 @@ pub struct Settings {
     pub remembered_secrets: usize,
     /// Kinds of documents that go with a secret.
     pub attached_kinds: Vec<DocumentKind>,
+    /// The name of this server among those of one store.
+    pub server: String,
 }
 
 impl Default for Settings {
@@ -100,6 +102,7 @@ impl Default for Settings {
             hide_existence: false,
             remembered_secrets: 200_000,
             attached_kinds: Vec::new(),
+            server: "chatelaine".to_owned(),
         }
     }
 }
@@ -184,6 +187,12 @@ impl Actor {
     }
 }
 
+/// The name of a note that each server of a store has of its own: where several servers may use the store, the server's
+/// name is part of it.
+pub fn own_note(name: &str, store: &dyn Store, server: &str) -> String {
+    if store.is_shared() { format!("{name}@{server}") } else { name.to_owned() }
+}
+
 /// What a refused change means to whoever asked for it.
 fn change_error(error: StoreError) -> Error {
     match error {
@@ -214,20 +223,14 @@ impl Manager {
         keyring.adopt(&*store, &*clock).await?;
         let anchor = Mutex::new((clock.now(), clock.elapsed()));
         let policy = ArcSwap::from_pointee(policy);
-        let directory = Directory::new(settings.remembered_secrets);
+        // What another server changes is not heard of here.
+        let (directory, recent) = if store.is_shared() {
+            (Directory::off(), Recent::off())
+        } else {
+            (Directory::new(settings.remembered_secrets), Recent::default())
+        };
         let counted = Counted::default();
-        Ok(Self {
-            store,
-            keyring,
-            policy,
-            trail,
-            clock,
-            directory,
-            recent: Recent::default(),
-            settings,
-            counted,
-            anchor,
-        })
+        Ok(Self { store, keyring, policy, trail, clock, directory, recent, settings, counted, anchor })
     }
 
     /// The time by the clock that decides on states and ends.
@@ -262,6 +265,11 @@ impl Manager {
     /// What is wrong with it, in words.
     pub async fn store_health(&self) -> std::result::Result<(), String> {
         self.store.health().await.map_err(|error| error.to_string())
+    }
+
+    /// The name of a note that each server of a store has of its own.
+    pub fn own_note(&self, name: &str) -> String {
+        own_note(name, &*self.store, &self.settings.server)
     }
 
     /// Wraps and unwraps a value under the master key, to show that the server could.

@@ -48,6 +48,13 @@ pub fn decide(tombstone: Option<&Tombstone>, secret: Option<Found<'_>>, now: Tim
     if tombstone.purge_at > now || deletion.purge_at > now { Decision::Wait } else { Decision::Due }
 }
 
+/// Whether the trail knows the secret as it was found, or later. Where several servers use one store, each has a trail of
+/// its own, and what went through another server is not in it.
+pub fn knows(secret: Found<'_>, history: Option<&ChangeHistory>) -> bool {
+    let changes = history.into_iter().flat_map(|history| history.done.iter().chain(&history.begun));
+    changes.into_iter().any(|change| change.written.version >= secret.version)
+}
+
 /// Whether the trail holds the deletion by the event `deleted_by` as the newest change of the secret as it was found.
 pub fn judge(deleted_by: SecretId, secret: Found<'_>, history: Option<&ChangeHistory>) -> bool {
     history.is_some_and(|history| {

@@ -59,6 +59,13 @@ impl Default for Recent {
 }
 
 impl Recent {
+    /// One that keeps nothing, for a store that others change as well.
+    pub(crate) fn off() -> Self {
+        let recent = Self::default();
+        recent.places.iter().for_each(|place| place.lock().switched_off = true);
+        recent
+    }
+
     fn at<T>(&self, key: &Key, question: impl FnOnce(&mut Place) -> T) -> Option<T> {
         let number = usize::try_from(self.hash.hash_one(key)).unwrap_or_default() % PLACES;
         self.places.get(number).map(|place| question(&mut place.lock()))
@@ -151,6 +158,14 @@ mod tests {
     fn what_is_in_doubt_is_never_kept() {
         let recent = Recent::default();
         recent.forget(&keys("a"), false);
+        let seen = recent.find(&KIND, "a").unwrap_err();
+        recent.keep(&KIND, "a", seen, Kept::Document(None));
+        assert!(recent.find(&KIND, "a").is_err());
+    }
+
+    #[test]
+    fn switched_off_nothing_is_kept() {
+        let recent = Recent::off();
         let seen = recent.find(&KIND, "a").unwrap_err();
         recent.keep(&KIND, "a", seen, Kept::Document(None));
         assert!(recent.find(&KIND, "a").is_err());

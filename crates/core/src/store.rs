@@ -350,6 +350,12 @@ pub trait Store: Send + Sync {
     /// Whether the store answers and would take a write.
     async fn health(&self) -> Result<(), StoreError>;
 
+    /// Whether other servers may change the store while this one uses it: then nothing that was read is taken for what the
+    /// store holds later.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// One line for logs and `doctor`: engine and place, without credentials.
     fn describe(&self) -> String;
 }

@@ -1,7 +1,8 @@
 //! The head of the audit trail, noted in the store: lines cut off the trail's end show against it.
 //!
 //! The note is sealed under the master key, and names only events that are on stable storage. Who can put back an older
-//! trail *and* an older store together leaves no trace here; copies of the trail elsewhere show that.
+//! trail *and* an older store together leaves no trace here; copies of the trail elsewhere show that. Where several servers
+//! use one store, each has its own trail, and its own notes by its name.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use chatelaine_core::audit::Action;
 use chatelaine_core::error::Error;
 use chatelaine_core::keyring::Keyring;
-use chatelaine_core::manager::Manager;
+use chatelaine_core::manager::{Manager, own_note};
 use chatelaine_core::store::Store;
 use chatelaine_crypto::KeyMaterial;
 
@@ -40,15 +41,19 @@ fn decode(bytes: &KeyMaterial) -> Option<Head> {
 /// # Errors
 /// Those of the store.
 pub async fn read(manager: &Manager) -> chatelaine_core::Result<Option<Head>> {
-    Ok(manager.note(NAME).await?.as_ref().and_then(decode))
+    Ok(manager.note(&manager.own_note(NAME)).await?.as_ref().and_then(decode))
 }
 
 /// The same without a manager.
 ///
 /// # Errors
 /// Those of the store.
-pub async fn read_from(store: &dyn Store, keyring: &Keyring) -> chatelaine_core::Result<Option<Head>> {
-    Ok(keyring.note(store, NAME).await?.as_ref().and_then(decode))
+pub async fn read_from(
+    store: &dyn Store,
+    keyring: &Keyring,
+    server: &str,
+) -> chatelaine_core::Result<Option<Head>> {
+    Ok(keyring.note(store, &own_note(NAME, store, server)).await?.as_ref().and_then(decode))
 }
 
 /// The head that the trail did not hold at an earlier start and that no operator has acknowledged.
@@ -56,15 +61,19 @@ pub async fn read_from(store: &dyn Store, keyring: &Keyring) -> chatelaine_core:
 /// # Errors
 /// Those of the store.
 pub async fn lost(manager: &Manager) -> chatelaine_core::Result<Option<Head>> {
-    Ok(manager.note(LOST).await?.as_ref().and_then(decode))
+    Ok(manager.note(&manager.own_note(LOST)).await?.as_ref().and_then(decode))
 }
 
 /// The same without a manager.
 ///
 /// # Errors
 /// Those of the store.
-pub async fn lost_from(store: &dyn Store, keyring: &Keyring) -> chatelaine_core::Result<Option<Head>> {
-    Ok(keyring.note(store, LOST).await?.as_ref().and_then(decode))
+pub async fn lost_from(
+    store: &dyn Store,
+    keyring: &Keyring,
+    server: &str,
+) -> chatelaine_core::Result<Option<Head>> {
+    Ok(keyring.note(store, &own_note(LOST, store, server)).await?.as_ref().and_then(decode))
 }
 
 /// What is said of a head that is lost.
@@ -85,7 +94,7 @@ pub fn lost_text(head: Head) -> String {
 /// Those of store and trail.
 pub async fn keep_lost(manager: &Manager, known: Head, found: Head) -> chatelaine_core::Result<()> {
     if lost(manager).await?.is_none() {
-        manager.set_note(LOST, &encode(known)).await?;
+        manager.set_note(&manager.own_note(LOST), &encode(known)).await?;
     }
     let reason = format!("the trail ends with event {}, the store knows event {}", found.seq, known.seq);
     manager.note_own(Action::RecoverTrail, Some(reason)).await
@@ -106,7 +115,7 @@ pub async fn acknowledge(manager: &Manager, seq: u64) -> chatelaine_core::Result
     }
     let reason = format!("an operator acknowledged that the trail does not hold event {seq}");
     manager.note_own(Action::RecoverTrail, Some(reason)).await?;
-    manager.set_note(LOST, NOTHING).await
+    manager.set_note(&manager.own_note(LOST), NOTHING).await
 }
 
 /// Notes the head, if it has moved since `noted`.
@@ -115,7 +124,7 @@ pub async fn write(app: &App, noted: &mut Option<Head>) {
     if *noted == Some(head) {
         return;
     }
-    match app.manager().set_note(NAME, &encode(head)).await {
+    match app.manager().set_note(&app.manager().own_note(NAME), &encode(head)).await {
         Ok(()) => *noted = Some(head),
         Err(error) => tracing::warn!(%error, "the head of the audit trail could not be noted in the store"),
     }

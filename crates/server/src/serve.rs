@@ -51,7 +51,7 @@ pub async fn run(config: &Config) -> Result<()> {
     let serving = listener::serve(listener, tls.clone(), gate.clone(), &config.server, stop_signal()?);
     let mut serving = std::pin::pin!(serving);
     // A seal that takes long keeps neither clients nor signals waiting for ever.
-    let first = keeper.unseal(startup::is_new(config));
+    let first = keeper.unseal(startup::is_new(config).await);
     let mut first = std::pin::pin!(first);
     let outcome = match tokio::time::timeout(PATIENCE_WITH_SEALS, &mut first).await {
         Ok(outcome) => outcome,
@@ -128,7 +128,7 @@ pub async fn run(config: &Config) -> Result<()> {
 async fn open_when_unsealed(config: &Config, keeper: &Arc<Keeper>, waiting: audit::Lock) -> Result<Opened> {
     if keeper.opened().await.is_none() {
         let pause = Duration::from_secs(config.seal.retry_seconds);
-        keeper.wait_until_unsealed(|| startup::is_new(config), pause).await;
+        keeper.wait_until_unsealed(async || startup::is_new(config).await, pause).await;
     }
     if asks_siblings_first(config, keeper).await?
         && let Some(id) = startup::lacking_master_key(config, keeper).await?

@@ -19,13 +19,15 @@ use chatelaine_core::policy::{Policy, PolicyConfig};
 use chatelaine_core::store::{Kind, Store};
 use chatelaine_crypto::MacKey;
 use chatelaine_seal::{MasterKeys, SealError, Unsealed};
+use chatelaine_store::Address;
+use chatelaine_store::sql::{self, Password, SqlStore};
 
 use crate::audit::{self, FileTrail, Head, LimitedTrail, Options, Recovery};
 use crate::barbican::content::{ORDER, SECRET_CONSUMERS};
 use crate::checkpoint;
 use crate::config::Config;
 use crate::http::App;
-use crate::identity::{FirstStart, Identities};
+use crate::identity::{FirstStart, Identities, read_secret};
 use crate::master_key::Keeper;
 use crate::platform;
 
@@ -68,14 +70,68 @@ pub fn prepare_data_folder(folder: &Path) -> Result<()> {
 
 /// Whether there is neither a store nor an audit trail yet, so that a first master key may be made. A store's address that
 /// says nothing is for whoever opens the store.
-pub fn is_new(config: &Config) -> bool {
-    let store = chatelaine_store::embedded_file(&config.store_url());
-    store.is_ok_and(|file| !file.is_some_and(|path| path.exists())) && !audit::has_lines(&config.audit_path())
+///
+/// A database that does not answer is not known to be empty.
+pub async fn is_new(config: &Config) -> bool {
+    if audit::has_lines(&config.audit_path()) {
+        return false;
+    }
+    match store_address(config) {
+        Err(_) => false,
+        Ok(Address::Memory) => true,
+        Ok(Address::Embedded(path)) => !path.exists(),
+        Ok(Address::Database(address)) => {
+            let empty =
+                async { anyhow::Ok(SqlStore::is_empty(&address, &store_options(config)?.sql).await?) };
+            empty.await.unwrap_or_else(|error| {
+                tracing::warn!(error = format!("{error:#}"), "whether the store is empty cannot be told");
+                false
+            })
+        }
+    }
+}
+
+/// The store's address.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn store_address(config: &Config) -> Result<Address> {
+    Address::parse(&config.store_url()).context("store.url")
+}
+
+/// How the configured store behaves.
+///
+/// # Errors
+/// A password that cannot be read.
+pub fn store_options(config: &Config) -> Result<chatelaine_store::Options> {
+    let file = &config.store.password_file;
+    let password = if file.as_os_str().is_empty() {
+        None
+    } else {
+        Some(Password::new(read_secret("store.password_file", file)?.expose()))
+    };
+    let sql = sql::Options {
+        password,
+        connections: config.store.connections,
+        timeout: Duration::from_secs(config.store.timeout_seconds),
+    };
+    Ok(chatelaine_store::Options { sql, ..chatelaine_store::Options::default() })
 }
 
 /// Explains what is missing beside a store.
 pub fn explain(config: &Config, error: SealError) -> anyhow::Error {
-    let store = chatelaine_store::embedded_file(&config.store_url()).ok().flatten();
+    let address = store_address(config);
+    if let (SealError::Missing { what, place }, Ok(Address::Database(database))) = (&error, &address) {
+        return anyhow::anyhow!(
+            "there is no {what} in {place}, and {} is not known to be empty: give this server the sealed master keys of the \
+             others or from their backup; if the database is new, see that it can be reached",
+            database.describe()
+        );
+    }
+    let store = match address {
+        Ok(Address::Embedded(path)) => Some(path),
+        _ => None,
+    };
     let trail = Some(config.audit_path()).filter(|path| audit::has_lines(path));
     match (&error, store.filter(|path| path.exists()).or(trail)) {
         (SealError::Missing { what, place }, Some(there)) => anyhow::anyhow!(
@@ -125,7 +181,22 @@ pub async fn lacking_master_key(config: &Config, keeper: &Keeper) -> Result<Opti
 /// # Errors
 /// Those of the store, with the setting's name.
 pub async fn store(config: &Config) -> Result<Arc<dyn Store>> {
-    chatelaine_store::open(&config.store_url()).await.context("store.url")
+    let address = store_address(config)?;
+    if let Address::Database(database) = &address
+        && let Some(risk) = database.risk()
+    {
+        tracing::warn!("store.url: {risk}");
+    }
+    chatelaine_store::open_with(&address, &store_options(config)?).await.context("store.url")
+}
+
+/// Opens the configured store for looking, while a server may use it; none where it is in the memory of a server.
+///
+/// # Errors
+/// Those of the store, with the setting's name.
+pub async fn store_for_reading(config: &Config) -> Result<Option<Arc<dyn Store>>> {
+    let address = store_address(config)?;
+    chatelaine_store::open_read_only(&address, &store_options(config)?).await.context("store.url")
 }
 
 /// The rules of the policy file; none without one.
@@ -207,16 +278,11 @@ pub fn trail(config: &Config, keyring: &Keyring) -> Result<(FileTrail, Recovery)
         &config.audit_path(),
         keyring.audit_key(),
         keyring.audit_key_id(),
-        &observer(),
+        &config.server_name(),
         &options,
         &SystemClock,
     )
     .context("audit.path")
-}
-
-/// The name of this machine in audit events.
-fn observer() -> String {
-    platform::host_name().map_or_else(|| "chatelaine".to_owned(), |name| name.chars().take(255).collect())
 }
 
 /// Opens everything, with the keys that the keeper has opened.
@@ -259,7 +325,7 @@ pub async fn open(config: &Config, keeper: Arc<Keeper>) -> Result<Opened> {
 pub async fn open_at_once(config: &Config) -> Result<Opened> {
     prepare_data_folder(&config.data.folder)?;
     let keeper = Arc::new(Keeper::new(config)?);
-    let unsealing = keeper.unseal(is_new(config)).await;
+    let unsealing = keeper.unseal(is_new(config).await).await;
     unsealing.map_err(|error| explain(config, error.into_error()))?;
     open(config, keeper).await
 }
@@ -272,11 +338,11 @@ pub async fn open_at_once(config: &Config) -> Result<Opened> {
 /// What is wrong, where, and what to do.
 pub async fn open_for_work(config: &Config, keyring: Keyring) -> Result<Manager> {
     prepare_data_folder(&config.data.folder)?;
-    let url = config.store_url();
-    match chatelaine_store::embedded_file(&url).context("store.url")? {
-        Some(file) if file.exists() => {}
-        Some(file) => bail!("store.url: there is no store at {}", file.display()),
-        None => bail!("store.url: a memory: store exists in its server only"),
+    match store_address(config)? {
+        Address::Database(_) => {}
+        Address::Embedded(file) if file.exists() => {}
+        Address::Embedded(file) => bail!("store.url: there is no store at {}", file.display()),
+        Address::Memory => bail!("store.url: a memory: store exists in its server only"),
     }
     let (trail, recovery) = trail(config, &keyring)?;
     let store = store(config).await?;
@@ -304,6 +370,7 @@ fn settings(config: &Config) -> Settings {
         hide_existence: config.barbican.hide_existence,
         remembered_secrets: config.barbican.remembered_secrets,
         attached_kinds: vec![ORDER, SECRET_CONSUMERS],
+        server: config.server_name(),
     }
 }
 
@@ -315,7 +382,7 @@ async fn refuse_lost_store(
     store: &dyn Store,
     recovery: &Recovery,
 ) -> Result<()> {
-    let lasting = chatelaine_store::embedded_file(&config.store_url())?.is_some();
+    let lasting = store_address(config)? != Address::Memory;
     if !lasting || recovery.head == Head::EMPTY || keyring.recognises(store).await? {
         return Ok(());
     }

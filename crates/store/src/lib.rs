@@ -1,12 +1,14 @@
 //! The record stores of Chatelaine, chosen by address.
 //!
-//! This crate owns how sealed records get onto a disk and back; it never sees plain text and holds no key. Every store
-//! here passes the conformance suite of `chatelaine_core::testkit`. It refuses addresses it does not know, and
-//! never repeats an address in a message, since one may carry a password.
+//! This crate owns how sealed records get onto a disk or into a database and back; it never sees plain text and holds no
+//! key. Every store here passes the conformance suite of `chatelaine_core::testkit`. It refuses addresses it does not know,
+//! and never repeats an address in a message, since one may carry a password.
 
 #[cfg(feature = "barbican")]
 pub mod barbican;
 pub mod embedded;
+#[cfg(feature = "sql")]
+pub mod sql;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,15 +20,28 @@ pub use embedded::EmbeddedStore;
 
 /// A store's address, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Address {
+pub enum Address {
+    /// `memory:`
     Memory,
+    /// `sqlite://…`
     Embedded(PathBuf),
+    /// `postgres://…` or `mysql://…`
+    #[cfg(feature = "sql")]
+    Database(Box<sql::Address>),
 }
 
 impl Address {
-    fn parse(url: &str) -> Result<Self, StoreError> {
-        const ALLOWED: &str =
-            "use sqlite:///var/lib/chatelaine/store.db (or sqlite://relative/path), or memory:";
+    /// Reads an address.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] with what is wrong and what is allowed.
+    pub fn parse(url: &str) -> Result<Self, StoreError> {
+        const ALLOWED: &str = "use sqlite:///var/lib/chatelaine/store.db (or sqlite://relative/path), \
+                               postgres://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE, or memory:";
+        #[cfg(feature = "sql")]
+        if sql::Address::is_meant(url) {
+            return sql::Address::parse(url).map(|address| Self::Database(Box::new(address)));
+        }
         if url == "memory:" {
             return Ok(Self::Memory);
         }
@@ -66,30 +81,73 @@ fn embedded_path(path: &str) -> Result<PathBuf, StoreError> {
 /// [`StoreError::Invalid`] for an address that [`open`] would refuse.
 pub fn embedded_file(url: &str) -> Result<Option<PathBuf>, StoreError> {
     Ok(match Address::parse(url)? {
-        Address::Memory => None,
         Address::Embedded(path) => Some(path),
+        _ => None,
     })
 }
 
-/// Opens the store at an address, creating an embedded one if there is none: `sqlite:///absolute/path`,
-/// `sqlite://relative/path` or `memory:`.
+/// How stores behave, each kind for itself.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The embedded store.
+    pub embedded: embedded::Options,
+    /// A store in a database.
+    #[cfg(feature = "sql")]
+    pub sql: sql::Options,
+}
+
+/// Opens the store at an address as [`open_with`] does, with what goes without saying.
 ///
 /// # Errors
-/// [`StoreError::Invalid`] for an address that is not one of these; otherwise what opening the store answers.
+/// As for [`open_with`].
 pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
-    match Address::parse(url)? {
+    open_with(&Address::parse(url)?, &Options::default()).await
+}
+
+/// Opens the store at an address, and makes it if there is none. A database must be there.
+///
+/// # Errors
+/// What opening the store answers.
+pub async fn open_with(address: &Address, options: &Options) -> Result<Arc<dyn Store>, StoreError> {
+    match address {
         Address::Memory => Ok(Arc::new(MemoryStore::new())),
         Address::Embedded(path) => {
-            let opening = tokio::task::spawn_blocking(move || {
-                EmbeddedStore::open(&path, &embedded::Options::default())
-            });
-            match opening.await {
-                Ok(store) => Ok(Arc::new(store?)),
-                Err(error) => {
-                    Err(StoreError::Unavailable(format!("opening the store was interrupted: {error}")))
-                }
-            }
+            let (path, options) = (path.clone(), options.embedded.clone());
+            blocking(move || EmbeddedStore::open(&path, &options)).await
         }
+        #[cfg(feature = "sql")]
+        Address::Database(address) => Ok(Arc::new(sql::SqlStore::open(address, &options.sql).await?)),
+    }
+}
+
+/// Opens the store at an address for looking, while servers may use it: nothing is made or changed. There is none in the
+/// memory of another process: then `None`.
+///
+/// # Errors
+/// What opening the store answers; also when there is none.
+pub async fn open_read_only(
+    address: &Address,
+    #[cfg_attr(not(feature = "sql"), expect(unused_variables))] options: &Options,
+) -> Result<Option<Arc<dyn Store>>, StoreError> {
+    match address {
+        Address::Memory => Ok(None),
+        Address::Embedded(path) => {
+            let path = path.clone();
+            blocking(move || EmbeddedStore::open_read_only(&path)).await.map(Some)
+        }
+        #[cfg(feature = "sql")]
+        Address::Database(address) => {
+            Ok(Some(Arc::new(sql::SqlStore::open_read_only(address, &options.sql).await?)))
+        }
+    }
+}
+
+async fn blocking(
+    opening: impl FnOnce() -> Result<EmbeddedStore, StoreError> + Send + 'static,
+) -> Result<Arc<dyn Store>, StoreError> {
+    match tokio::task::spawn_blocking(opening).await {
+        Ok(store) => Ok(Arc::new(store?)),
+        Err(error) => Err(StoreError::Unavailable(format!("opening the store was interrupted: {error}"))),
     }
 }
 
@@ -122,7 +180,7 @@ mod tests {
         ] {
             let Err(StoreError::Invalid(message)) = Address::parse(url) else { panic!("{url} was accepted") };
             assert!(!message.contains("hunter2"), "{message}");
-            assert!(message.contains("sqlite"), "{message}");
+            assert!(message.contains("store address"), "{message}");
         }
     }
 
@@ -135,5 +193,10 @@ mod tests {
         assert!(store.describe().contains("store.db"));
         assert!(open("memory:").await.unwrap().kinds().await.unwrap().is_empty());
         assert!(matches!(open("mysql://h/db").await, Err(StoreError::Invalid(_))));
+        let address = Address::Embedded(folder.path().join("new/folder/store.db"));
+        assert!(open_read_only(&address, &Options::default()).await.unwrap().is_some());
+        let address = Address::Embedded(folder.path().join("none.db"));
+        assert!(open_read_only(&address, &Options::default()).await.is_err());
+        assert!(open_read_only(&Address::Memory, &Options::default()).await.unwrap().is_none());
     }
 }

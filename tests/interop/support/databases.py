@@ -1,4 +1,5 @@
-"""The databases a Barbican may have: SQLite, MariaDB, PostgreSQL. Each in a folder of its own, on loopback alone."""
+"""The databases a Barbican or a key manager may have: SQLite, MariaDB, PostgreSQL. Each in a folder of its own, on
+loopback alone."""
 
 import os
 import pathlib
@@ -49,7 +50,26 @@ class Sqlite:
         pass
 
 
-class MariaDb:
+class Served:
+    """A database with a server of its own."""
+
+    _server: DatabaseServer
+    _root: str
+    #: Statements that make the database empty again.
+    _empty: tuple[str, ...]
+
+    def kill(self) -> None:
+        """Ends the server without any warning."""
+        self._server.kill()
+
+    def start(self) -> None:
+        self._server.start('', (), START_SECONDS)
+
+    def empty(self) -> None:
+        execute(self._root, *self._empty)
+
+
+class MariaDb(Served):
     """`durable`: as it is when nobody chooses, flushed to disk at each commit; tests need no such care."""
 
     def __init__(self, state: pathlib.Path, durable: bool = False):
@@ -78,6 +98,7 @@ class MariaDb:
             f"CREATE USER '{NAME}'@'%' IDENTIFIED BY '{self.password}'",
             f"GRANT ALL ON {NAME}.* TO '{NAME}'@'%'",
         )
+        self._root, self._empty = root, (f'DROP DATABASE {NAME}', f'CREATE DATABASE {NAME}')
         self.connection = f'mysql+pymysql://{NAME}:{self.password}@{place}/{NAME}?charset=utf8'
         self.address = f'mysql://{NAME}@{place}/{NAME}'
 
@@ -86,7 +107,7 @@ class MariaDb:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-class Postgres:
+class Postgres(Served):
     def __init__(self, state: pathlib.Path):
         port = free_port()
         self.password = secrets.token_urlsafe(18)
@@ -116,6 +137,8 @@ class Postgres:
             "CREATE FUNCTION text_of(bytea) RETURNS text LANGUAGE sql AS $$ SELECT convert_from($1, 'UTF8') $$",
             'CREATE CAST (bytea AS text) WITH FUNCTION text_of(bytea) AS ASSIGNMENT',
         )
+        self._root = root
+        self._empty = (f'DROP DATABASE {NAME} WITH (FORCE)', f'CREATE DATABASE {NAME} OWNER {NAME}')
         self.connection = f'postgresql+psycopg2://{NAME}:{self.password}@{place}/{NAME}'
         self.address = f'postgresql://{NAME}@{place}/{NAME}'
 

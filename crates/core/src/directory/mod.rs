@@ -3,7 +3,8 @@
 //! A project is read from the store when it is first listed, and follows every change made through this server from then
 //! on. Invariant: what it says is what the store holds, for every change that was acknowledged. Changes of one secret
 //! may be reported late and out of order; the one with the later creation and the higher version counts. A change whose
-//! end is not known makes its project be forgotten, and never remembered again by this process.
+//! end is not known makes its project be forgotten, and never remembered again by this process. Of a store that other
+//! servers change as well nothing is remembered at all.
 
 mod project;
 
@@ -67,6 +68,12 @@ impl Directory {
     /// A memory of at most so many secrets; a large one counts as many.
     pub(crate) fn new(most_entries: usize) -> Self {
         Self { state: Mutex::default(), most_entries, reading: Turns::default() }
+    }
+
+    /// One that remembers nothing, for a store that others change as well.
+    pub(crate) fn off() -> Self {
+        let state = State { switched_off: true, ..State::default() };
+        Self { state: Mutex::new(state), most_entries: 0, reading: Turns::default() }
     }
 
     /// Asks a project, if it is remembered.

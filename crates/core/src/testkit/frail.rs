@@ -23,12 +23,13 @@ pub struct FrailStore {
     dies_at: Option<(u64, LastWrite)>,
     /// State of a small generator of numbers; 0: nothing is mixed.
     order: AtomicU64,
+    shared: bool,
 }
 
 impl FrailStore {
     /// The store as it is, counting writes.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, writes: AtomicU64::new(0), dies_at: None, order: AtomicU64::new(0) }
+        Self { store, writes: AtomicU64::new(0), dies_at: None, order: AtomicU64::new(0), shared: false }
     }
 
     /// For a process that dies at its write of this number, 1 the first: nothing is answered from then on.
@@ -41,6 +42,12 @@ impl FrailStore {
     #[must_use]
     pub fn mixed(self, seed: u64) -> Self {
         Self { order: AtomicU64::new(seed | 1), ..self }
+    }
+
+    /// For one of several servers.
+    #[must_use]
+    pub fn shared(self) -> Self {
+        Self { shared: true, ..self }
     }
 
     /// How many writes were asked for.
@@ -130,6 +137,10 @@ impl Store for FrailStore {
 
     async fn health(&self) -> Result<(), StoreError> {
         self.alive()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.shared || self.store.is_shared()
     }
 
     fn describe(&self) -> String {

@@ -23,7 +23,7 @@ pub(super) async fn run(host: Arc<Host>) {
             "`chatelaine master-key status` says more"
         };
         tracing::error!(%error, advice, "SEALED: no key is given out until the service's master key opens");
-        host.keeper.wait_until_unsealed(|| false, pause).await;
+        host.keeper.wait_until_unsealed(async || false, pause).await;
     }
     if host.config.seal.tpm.cap().is_some() {
         // After it the TPM opens nothing more, other services' keys either.

@@ -2,7 +2,7 @@
 
 use chatelaine_seal::SealError;
 
-use super::{Config, ConfigError, SealKind};
+use super::{Config, ConfigError, MAX_SERVER_NAME, SealKind};
 
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     let server = &config.server;
@@ -27,6 +27,8 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         ("seal.passphrase.memory_mib", u64::from(config.seal.passphrase.memory_mib), 8, 4096),
         ("seal.passphrase.passes", u64::from(config.seal.passphrase.passes), 1, 64),
         ("seal.passphrase.lanes", u64::from(config.seal.passphrase.lanes), 1, 16),
+        ("store.connections", config.store.connections as u64, 1, 1000),
+        ("store.timeout_seconds", config.store.timeout_seconds, 1, 300),
         ("audit.segment_mib", config.audit.segment_mib, 1, 4096),
         ("agent.keep_seconds", config.agent.keep_seconds, 0, 86_400),
         ("agent.max_keys", config.agent.max_keys as u64, 1, 10_000_000),
@@ -148,6 +150,14 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     }
     if let Err(problem) = config.encryption_defaults.choice().check() {
         return wrong(&format!("encryption_defaults.{}", problem.field), problem.reason);
+    }
+    if server.name.len() > MAX_SERVER_NAME
+        || !server.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    {
+        return wrong(
+            "server.name",
+            format!("write at most {MAX_SERVER_NAME} letters, digits, dots, hyphens and underscores"),
+        );
     }
     if config.data.folder.as_os_str().is_empty() {
         return wrong(

@@ -80,6 +80,9 @@ pub struct Config {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
+    /// The name of this server in audit events, and among the servers of one database, where no other may have it. Empty: the
+    /// name of the machine.
+    pub name: String,
     /// Address and port to listen on. Without TLS only a loopback address is taken, unless `insecure_bind` is set.
     pub listen: SocketAddr,
     /// The address clients know this server by, for links in answers, for example `https://keys.example.org:9311`.
@@ -110,6 +113,7 @@ pub struct ServerConfig {
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
+            name: String::new(),
             listen: SocketAddr::from(([127, 0, 0, 1], 9311)),
             host_href: String::new(),
             insecure_bind: false,
@@ -123,6 +127,9 @@ impl Default for ServerConfig {
         }
     }
 }
+
+/// Longest name of a server, in characters: the ids of its notes in the store hold it.
+const MAX_SERVER_NAME: usize = 100;
 
 fn loopback(text: &str) -> IpNet {
     text.parse().unwrap_or_default()
@@ -155,12 +162,26 @@ impl Default for DataConfig {
 }
 
 /// `[store]`
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreConfig {
-    /// `sqlite:///absolute/path`, `sqlite://relative/path` or `memory:` (lost when the server ends).
-    /// Empty: `chatelaine.db` in the data folder.
+    /// `sqlite:///absolute/path`, `sqlite://relative/path`, `postgres://USER@HOST/DATABASE`, `mysql://USER@HOST/DATABASE` or
+    /// `memory:` (lost when the server ends). Empty: `chatelaine.db` in the data folder. A database may be named by several
+    /// hosts, `HOST1,HOST2:PORT`, which are tried in this order. Its options: `sslmode` (`verify-full`, `require`, `disable`),
+    /// `sslrootcert`, `sslcert`, `sslkey` and `socket`.
     pub url: String,
+    /// A file that holds the password of the database's user and that others cannot read. Empty: none is needed.
+    pub password_file: PathBuf,
+    /// Most connections to the database.
+    pub connections: usize,
+    /// Seconds a call to the database may take before it is answered with 503.
+    pub timeout_seconds: u64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self { url: String::new(), password_file: PathBuf::new(), connections: 16, timeout_seconds: 10 }
+    }
 }
 
 /// Which default rules stand for Barbican's interface.
@@ -319,6 +340,15 @@ impl Config {
         } else {
             self.store.url.clone()
         }
+    }
+
+    /// The name of this server.
+    pub fn server_name(&self) -> String {
+        if !self.server.name.is_empty() {
+            return self.server.name.clone();
+        }
+        let host = crate::platform::host_name();
+        host.map_or_else(|| "chatelaine".to_owned(), |name| name.chars().take(MAX_SERVER_NAME).collect())
     }
 
     /// The file with the sealed master keys.

@@ -244,14 +244,14 @@ impl Keeper {
 
     /// Returns when the keys are open: asks the seals again and again, and at once when somebody says so. `make` is asked
     /// each time.
-    pub async fn wait_until_unsealed(&self, make: impl Fn() -> bool, first_pause: Duration) {
+    pub async fn wait_until_unsealed(&self, make: impl AsyncFn() -> bool, first_pause: Duration) {
         let longest = first_pause.saturating_mul(LONGEST_PAUSE);
         let mut pause = first_pause;
         loop {
             if tokio::time::timeout(pause, self.again.notified()).await.is_ok() {
                 pause = first_pause;
             }
-            match self.unseal(make()).await {
+            match self.unseal(make().await).await {
                 Ok(()) => return,
                 // Somebody may be about to put things right: files half copied, modes not yet set.
                 Err(error) => {

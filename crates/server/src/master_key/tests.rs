@@ -59,7 +59,7 @@ async fn a_sealed_keeper_tries_until_it_opens() {
     assert!(matches!(keeper.unseal(false).await, Err(NotUnsealed::Sealed(_))));
     let waiting = {
         let keeper = Arc::clone(&keeper);
-        tokio::spawn(async move { keeper.wait_until_unsealed(|| false, Duration::from_secs(10)).await })
+        tokio::spawn(async move { keeper.wait_until_unsealed(async || false, Duration::from_secs(10)).await })
     };
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert!(!waiting.is_finished());

@@ -1,6 +1,7 @@
 //! Deletion and the reaper: what nobody asked for destroys nothing, and what was asked for is done.
 
 use super::*;
+use crate::testkit::FrailStore;
 
 async fn deleted_key(house: &House, payload: &[u8]) -> SecretId {
     let swift = caller("swift", &["service"]);
@@ -292,4 +293,53 @@ async fn the_grace_period_ends_in_time() {
     assert!(matches!(house.manager.undelete(&swift, id).await, Err(Error::NotFound { .. })));
     assert_eq!(house.manager.list(&swift, &deleted).await.unwrap().keys, []);
     assert_eq!(house.manager.reap().await.unwrap().purged, 1);
+}
+
+/// Two servers of one store, each with a trail of its own: nothing is remembered that the other may change, and neither takes
+/// back what was deleted through the other.
+#[tokio::test]
+async fn servers_of_one_store_leave_each_others_deletions_alone() {
+    let store = Arc::new(MemoryStore::new());
+    let clock = Arc::new(ManualClock::at(Timestamp::from_micros(1_795_000_000_000_000)));
+    let (master, audit) = (key(), key());
+    let server = async |name: &str| {
+        let keyring = Keyring::new(("m", &master), &[], ("audit", &audit)).unwrap();
+        let (policy, _) = Policy::build(&BTreeMap::new(), PolicyConfig::default()).unwrap();
+        let settings = Settings { server: name.to_owned(), ..Settings::default() };
+        let shared = Arc::new(FrailStore::new(store.clone()).shared());
+        let trail = Arc::new(MemoryTrail::default());
+        Manager::open(shared, keyring, policy, trail, clock.clone(), settings).await.unwrap()
+    };
+    let (one, two) = (server("one").await, server("two").await);
+    let swift = caller("swift", &["service"]);
+    let id = one.put(&swift, None, new_key(b"precious")).await.unwrap().id;
+    let (deleted, undone) = (
+        one.put(&swift, None, new_key(b"x")).await.unwrap().id,
+        one.put(&swift, None, new_key(b"y")).await.unwrap().id,
+    );
+    assert_eq!(one.count_secrets("service").await.unwrap(), two.count_secrets("service").await.unwrap());
+    assert!(two.glance("service", deleted).await.unwrap().is_some());
+    one.delete(&swift, deleted, None).await.unwrap();
+    assert!(two.glance("service", deleted).await.unwrap().is_none(), "nothing stale is remembered");
+
+    // What was deleted and taken back through one, and is put back as deleted, is found by its trail alone.
+    one.delete(&swift, undone, None).await.unwrap();
+    let read = async |kind: Kind| store.read(&kind, &undone.to_string()).await.unwrap().unwrap();
+    let (secret, stone) = (read(Kind::SECRET).await, read(Kind::TOMBSTONE).await);
+    one.undelete(&swift, undone).await.unwrap();
+    let newer = read(Kind::SECRET).await.version;
+    let replay = vec![Change::Replace { expected: newer, record: secret }, Change::Create(stone)];
+    store.apply(replay).await.unwrap();
+
+    clock.advance(GRACE);
+    let report = two.reap().await.unwrap();
+    assert_eq!((report.purged, report.restored, report.waiting), (0, 0, 2));
+    let report = one.reap().await.unwrap();
+    assert_eq!((report.purged, report.restored, report.waiting), (1, 1, 0));
+    assert_eq!(two.get(&swift, id, false).await.unwrap().1.payload(), b"precious");
+    assert_eq!(two.get(&swift, undone, false).await.unwrap().1.payload(), b"y");
+
+    // Each notes how far its own trail has come.
+    one.set_note(&one.own_note("head"), b"1").await.unwrap();
+    assert!(two.note(&two.own_note("head")).await.unwrap().is_none());
 }

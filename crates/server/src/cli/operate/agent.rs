@@ -27,6 +27,11 @@ master key that is lost is lost: make a recovery key with `chatelaine master-key
 
 Example:
   chatelaine --config /etc/chatelaine/agent-swift.toml agent init";
+const STATUS_HELP: &str = "\
+It ends with code 8 while the agent is sealed.
+
+Example:
+  chatelaine --config /etc/chatelaine/agent-swift.toml agent status";
 const ROTATE_HELP: &str = "\
 The running agent makes a new master key, and wraps every key of the service anew under it while it serves. Data stays as
 it is. The former master key is retired; it is destroyed when no key is wrapped under it any more and
@@ -52,6 +57,7 @@ enum Command {
     #[command(after_help = INIT_HELP)]
     Init,
     /// Show what the running agent does
+    #[command(after_help = STATUS_HELP)]
     Status,
     /// Replace the service's master key
     #[command(after_help = ROTATE_HELP)]

@@ -121,11 +121,13 @@ async fn noted_heads(
     keyring: &chatelaine_core::keyring::Keyring,
     terminal: &mut Terminal,
 ) -> (Option<Head>, Option<Head>) {
-    let Ok(Some(file)) = chatelaine_store::embedded_file(&config.store_url()) else { return (None, None) };
     let read = async {
-        let store = blocking(move || chatelaine_store::EmbeddedStore::open_read_only(&file)).await?;
-        let noted = checkpoint::read_from(&store, keyring).await.map_err(failed)?;
-        Ok::<_, Failure>((noted, checkpoint::lost_from(&store, keyring).await.map_err(failed)?))
+        let Some(store) = startup::store_for_reading(config).await.map_err(failed)? else {
+            return Ok((None, None));
+        };
+        let server = config.server_name();
+        let noted = checkpoint::read_from(&*store, keyring, &server).await.map_err(failed)?;
+        Ok::<_, Failure>((noted, checkpoint::lost_from(&*store, keyring, &server).await.map_err(failed)?))
     };
     read.await.unwrap_or_else(|failure| {
         terminal.warn(&format!(

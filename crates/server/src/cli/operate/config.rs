@@ -47,8 +47,8 @@ fn check(global: &Global, terminal: &mut Terminal) -> Result<Exit, Failure> {
     telemetry::logging::filter(&config.log.level).map_err(|error| wrong(error.into()))?;
     config.identity.validate().map_err(|error| wrong(error.into()))?;
     startup::policy(&config).map_err(wrong)?;
-    chatelaine_store::embedded_file(&config.store_url())
-        .map_err(|error| wrong(anyhow::Error::new(error).context("store.url")))?;
+    startup::store_address(&config).map_err(wrong)?;
+    startup::store_options(&config).map_err(wrong)?;
     if config.has_tls() {
         TlsSettings::open(&config.server.tls).map_err(|error| wrong(error.into()))?;
     }

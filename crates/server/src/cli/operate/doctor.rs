@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use chatelaine_core::clock::{Clock, SystemClock, Timestamp};
 use chatelaine_core::keyring::Keyring;
-use chatelaine_core::store::Store as _;
-use chatelaine_store::EmbeddedStore;
+use chatelaine_store::Address;
 use serde_json::json;
 
 use super::opening::{self, GIVE_IT, Opening};
@@ -178,25 +177,27 @@ async fn storage(config: &Config, terminal: &mut Terminal) -> Result<Vec<Row>, F
         Err(row) => return Ok(vec![row]),
     };
     let mut rows = vec![row("seal", Ok(format!("opens; master key {}", keyring.master_key_id())))];
-    let Ok(Some(file)) = chatelaine_store::embedded_file(&config.store_url()) else {
-        rows.push(warning("store", "memory: every key is lost when the server ends"));
-        return Ok(rows);
-    };
-    let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open_read_only(&file)).await;
-    let (mut head, mut lost) = (None, None);
-    match opened
-        .map_err(|error| error.to_string())
-        .and_then(|opened| opened.map_err(|error| error.to_string()))
+    if let Ok(Address::Database(database)) = startup::store_address(config)
+        && let Some(risk) = database.risk()
     {
-        Err(error) => rows.push(row("store", Err(error))),
-        Ok(store) => {
-            rows.push(match keyring.note(&store, "master_key").await {
+        rows.push(warning("store", risk));
+    }
+    let (mut head, mut lost) = (None, None);
+    let server = config.server_name();
+    match startup::store_for_reading(config).await {
+        Err(error) => rows.push(row("store", Err(format!("{error:#}")))),
+        Ok(None) => {
+            rows.push(warning("store", "memory: every key is lost when the server ends"));
+            return Ok(rows);
+        }
+        Ok(Some(store)) => {
+            rows.push(match keyring.note(&*store, "master_key").await {
                 Ok(Some(_)) => row("store", Ok(format!("{} belongs to the master key", store.describe()))),
                 Ok(None) => warning("store", "it has no master key's mark: no server has used it yet"),
                 Err(error) => row("store", Err(format!("it belongs to another master key: {error}"))),
             });
-            head = checkpoint::read_from(&store, &keyring).await.ok().flatten();
-            lost = checkpoint::lost_from(&store, &keyring).await.ok().flatten();
+            head = checkpoint::read_from(&*store, &keyring, &server).await.ok().flatten();
+            lost = checkpoint::lost_from(&*store, &keyring, &server).await.ok().flatten();
         }
     }
     let (folder, key) = (config.audit_path(), Arc::new(keyring.audit_key()));

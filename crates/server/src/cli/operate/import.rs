@@ -11,13 +11,12 @@ use chatelaine_core::clock::SystemClock;
 use chatelaine_core::keyring::Keyring;
 use chatelaine_core::manager::Existing;
 use chatelaine_crypto::FernetKey;
-use chatelaine_store::EmbeddedStore;
 use chatelaine_store::barbican::{Address, SourceError, carries_password};
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::store::file_of;
-use super::{blocking, control, during, failed, load, opening};
+use super::store::place_of;
+use super::{control, during, failed, load, opening};
 use crate::barbican::import::{Choices, Import, ImportError, Progress, Reason, Report, Sort, Target};
 use crate::cli::{Exit, Failure, Format, Global, Terminal};
 use crate::config::Config;
@@ -96,8 +95,8 @@ pub(crate) async fn run(
             .advise("stop it for the import, or try --dry-run beside it"));
     }
     // All before the long reading of the other side.
-    let here = match file_of(&config) {
-        Ok(file) => Some((file, opening::keyring(&config, terminal).await?)),
+    let here = match place_of(&config) {
+        Ok(_) => Some(opening::keyring(&config, terminal).await?),
         Err(_) if arguments.dry_run => None,
         Err(failure) => return Err(failure),
     };
@@ -115,10 +114,10 @@ pub(crate) async fn run(
     let mut shown = Shown::new(terminal);
     let import = Import::prepare(&address, keys, choices, &SystemClock, &mut |at| shown.at(at)).await;
     let result = match (import, here) {
-        (Ok(import), Some((_, keyring))) if !arguments.dry_run => {
+        (Ok(import), Some(keyring)) if !arguments.dry_run => {
             write(import, &config, keyring, &mut shown).await
         }
-        (Ok(import), here) => compare(import, here, &mut shown).await,
+        (Ok(import), here) => compare(import, &config, here, &mut shown).await,
         (Err(error), _) => Err(told(&error)),
     };
     drop(shown);
@@ -140,14 +139,15 @@ async fn write(
 
 async fn compare(
     import: Import,
-    here: Option<(PathBuf, Keyring)>,
+    config: &Config,
+    here: Option<Keyring>,
     shown: &mut Shown<'_>,
 ) -> Result<Report, Failure> {
-    let Some((file, keyring)) = here else {
+    let Some(keyring) = here else {
         return import.run(Target::Nothing, &mut |at| shown.at(at)).await.map_err(|error| told(&error));
     };
-    let store = blocking(move || EmbeddedStore::open_read_only(&file)).await?;
-    let target = Target::Compared(&store, &keyring);
+    let store = super::store::open(config).await?;
+    let target = Target::Compared(&*store, &keyring);
     import.run(target, &mut |at| shown.at(at)).await.map_err(|error| told(&error))
 }
 

@@ -67,8 +67,9 @@ async fn during<T>(
 }
 
 /// How far back the trail goes.
-const fn knowledge(first_seq: Option<u64>, younger_than_store: bool) -> Knowledge {
+const fn knowledge(first_seq: Option<u64>, younger_than_store: bool, is_shared: bool) -> Knowledge {
     match first_seq {
+        _ if is_shared => Knowledge::Shared,
         None | Some(1) if !younger_than_store => Knowledge::Whole,
         _ => Knowledge::Recent,
     }

@@ -6,10 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use chatelaine_core::keyring::Keyring;
-use chatelaine_store::EmbeddedStore;
 use chatelaine_store::embedded::Restoring;
+use chatelaine_store::{Address, EmbeddedStore};
 use serde_json::json;
 
+use super::store::not_a_file;
 use super::{blocking, control, opening};
 use crate::cli::{Exit, Failure, Format, Terminal};
 use crate::config::Config;
@@ -25,9 +26,13 @@ Example:
 
 /// Puts the copy `from` in the place of the configured store.
 pub(super) async fn run(config: &Config, from: PathBuf, terminal: &mut Terminal) -> Result<Exit, Failure> {
-    let store = chatelaine_store::embedded_file(&config.store_url())
-        .map_err(|error| Failure::usage(format!("store.url: {error}")))?
-        .ok_or_else(|| Failure::usage("store.url: a memory: store cannot be restored"))?;
+    let address =
+        Address::parse(&config.store_url()).map_err(|error| Failure::usage(format!("store.url: {error}")))?;
+    let store = match address {
+        Address::Embedded(file) => file,
+        Address::Memory => return Err(Failure::usage("store.url: a memory: store cannot be restored")),
+        other => return Err(not_a_file(&other)),
+    };
     if control::connect(&config.control_path()).await?.is_some() {
         return Err(Failure::new(Exit::Conflict, "the server runs: its store cannot be replaced")
             .advise("stop it first, for example with `systemctl stop chatelaine`"));

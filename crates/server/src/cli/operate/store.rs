@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chatelaine_core::check::{CheckReport, Finding, Knowledge, check};
+use chatelaine_core::store::Store;
 use chatelaine_crypto::MacKey;
-use chatelaine_store::EmbeddedStore;
+use chatelaine_store::Address;
 use clap::Subcommand;
 use serde_json::json;
 
@@ -15,6 +16,7 @@ use crate::audit;
 use crate::checkpoint;
 use crate::cli::{Exit, Failure, Format, Global, Terminal};
 use crate::config::Config;
+use crate::startup;
 
 const CHECK_HELP: &str = "\
 Opens every record's seal, compares the index with what is sealed and the versions with the audit trail, so that an
@@ -65,10 +67,7 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let config = load(global, terminal)?;
     match arguments.command {
-        Command::Check => {
-            let file = file_of(&config)?;
-            run_check(&config, file, terminal).await
-        }
+        Command::Check => run_check(&config, terminal).await,
         Command::Restore { file: from } => restore::run(&config, from, terminal).await,
         Command::Backup { file: to } => {
             let file = file_of(&config)?;
@@ -85,38 +84,74 @@ pub(crate) async fn run(
     }
 }
 
-/// The file of the embedded store.
-pub(super) fn file_of(config: &Config) -> Result<PathBuf, Failure> {
-    let file = chatelaine_store::embedded_file(&config.store_url())
-        .map_err(|error| Failure::usage(format!("store.url: {error}")))?
-        .ok_or_else(|| Failure::usage("store.url: a memory: store exists in its server only"))?;
-    if file.exists() {
-        return Ok(file);
+/// The address of the configured store, where there can be one for other processes than a server.
+pub(super) fn place_of(config: &Config) -> Result<Address, Failure> {
+    let address =
+        Address::parse(&config.store_url()).map_err(|error| Failure::usage(format!("store.url: {error}")))?;
+    match &address {
+        Address::Memory => Err(Failure::usage("store.url: a memory: store exists in its server only")),
+        Address::Embedded(file) if !file.exists() => {
+            Err(Failure::usage(format!("{}: there is no store", file.display()))
+                .advise("name the server's configuration with --config FILE"))
+        }
+        _ => Ok(address),
     }
-    Err(Failure::usage(format!("{}: there is no store", file.display()))
-        .advise("name the server's configuration with --config FILE"))
 }
 
-async fn run_check(config: &Config, file: PathBuf, terminal: &mut Terminal) -> Result<Exit, Failure> {
+/// The file of the embedded store.
+fn file_of(config: &Config) -> Result<PathBuf, Failure> {
+    match place_of(config)? {
+        Address::Embedded(file) => Ok(file),
+        other => Err(not_a_file(&other)),
+    }
+}
+
+/// What is said of a store that is no file, to whoever wants to copy or replace the file.
+pub(super) fn not_a_file(address: &Address) -> Failure {
+    let place = match address {
+        Address::Database(database) => database.describe().to_owned(),
+        _ => "this store".to_owned(),
+    };
+    Failure::usage(format!("{place} is no embedded store: there is no file to copy or to replace")).advise(
+        "use the tools of the database: pg_dump and pg_restore, or mariadb-dump --single-transaction and mariadb; its tables \
+         are those whose names begin with chatelaine_",
+    )
+}
+
+/// Opens the configured store for looking.
+pub(super) async fn open(config: &Config) -> Result<Arc<dyn Store>, Failure> {
+    place_of(config)?;
+    let store = startup::store_for_reading(config).await.map_err(failed)?;
+    store.ok_or_else(|| Failure::usage("store.url: a memory: store exists in its server only"))
+}
+
+async fn run_check(config: &Config, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let address = place_of(config)?;
     let keyring = opening::keyring(config, terminal).await?;
-    let path = file.clone();
-    let damage = blocking(move || chatelaine_store::embedded::integrity(&path)).await?;
-    let path = file.clone();
-    let store = blocking(move || EmbeddedStore::open_read_only(&path)).await?;
+    let damage = match &address {
+        Address::Embedded(file) => {
+            let path = file.clone();
+            let found = blocking(move || chatelaine_store::embedded::integrity(&path)).await?;
+            found.into_iter().map(|problem| (file.display().to_string(), problem)).collect()
+        }
+        // A database checks itself, with its own tools.
+        _ => Vec::new(),
+    };
+    let store = open(config).await?;
     let (folder, key) = (config.audit_path(), Arc::new(keyring.audit_key()));
-    let head = checkpoint::read_from(&store, &keyring).await.map_err(failed)?;
-    let (path, mac) = (folder.clone(), Arc::clone(&key));
-    let trail = blocking(move || look_at_trail(&path, &mac, head)).await?;
+    let head = checkpoint::read_from(&*store, &keyring, &config.server_name()).await.map_err(failed)?;
+    let (path, mac, is_shared) = (folder.clone(), Arc::clone(&key), store.is_shared());
+    let trail = blocking(move || look_at_trail(&path, &mac, head, is_shared)).await?;
     let mut progress = Progress::new(terminal);
     let mut at = |seen| progress.at(seen);
     let mut report = match &trail {
         Ok(knowledge) => {
-            check(&store, &keyring, &ReadTrail { folder, key }, *knowledge, &mut at).await.map_err(failed)?
+            check(&*store, &keyring, &ReadTrail { folder, key }, *knowledge, &mut at).await.map_err(failed)?
         }
         // Seals and structure say much without it.
         Err(problem) => {
             let mut report =
-                check(&store, &keyring, &NoTrail, Knowledge::Recent, &mut at).await.map_err(failed)?;
+                check(&*store, &keyring, &NoTrail, Knowledge::Recent, &mut at).await.map_err(failed)?;
             report.findings.push(Finding {
                 kind: "audit".to_owned(),
                 id: folder.display().to_string(),
@@ -126,8 +161,8 @@ async fn run_check(config: &Config, file: PathBuf, terminal: &mut Terminal) -> R
         }
     };
     drop(progress);
-    for problem in damage {
-        report.findings.push(Finding { kind: "file".to_owned(), id: file.display().to_string(), problem });
+    for (id, problem) in damage {
+        report.findings.push(Finding { kind: "file".to_owned(), id, problem });
     }
     print(&report, terminal)?;
     Ok(if report.findings.is_empty() { Exit::Done } else { Exit::Failed })
@@ -138,6 +173,7 @@ fn look_at_trail(
     folder: &Path,
     key: &MacKey,
     head: Option<audit::Head>,
+    is_shared: bool,
 ) -> Result<Result<Knowledge, String>, audit::TrailError> {
     if !folder.is_dir() {
         return Ok(Err("there is no audit trail, so that versions were not compared with it".to_owned()));
@@ -151,7 +187,7 @@ fn look_at_trail(
             verified.findings.len()
         )));
     }
-    Ok(Ok(knowledge(verified.first_seq, audit::is_younger_than_store(folder, key)?)))
+    Ok(Ok(knowledge(verified.first_seq, audit::is_younger_than_store(folder, key)?, is_shared)))
 }
 
 fn print(report: &CheckReport, terminal: &mut Terminal) -> Result<(), Failure> {

@@ -225,7 +225,7 @@ async fn unseal_waiting(
 ) -> Result<Json<MasterKeysDocument>, ApiError> {
     let UnsealRequest { passphrase } = read(headers, body).await?;
     let passphrase = passphrase.map(|text| KeyMaterial::copy_from(text.expose()));
-    waiting.keeper.unseal_now(startup::is_new(&waiting.config), passphrase).await?;
+    waiting.keeper.unseal_now(startup::is_new(&waiting.config).await, passphrase).await?;
     answer(&waiting.keeper).await
 }
 

@@ -9,6 +9,7 @@ use chatelaine_crypto::KeyMaterial;
 use chatelaine_seal::attest::{JoinError, Known, Proven};
 use chatelaine_seal::tpm::TpmSeal;
 use chatelaine_seal::{KeyId, MasterKeys};
+use chatelaine_store::Address;
 
 use super::Expectation;
 use crate::cli::operate::master_key::access::seal_failed;
@@ -104,9 +105,10 @@ impl Judge {
             let text = chatelaine_seal::document::parse_fingerprint(&text).map_err(seal_failed)?;
             return Ok(Self::Fingerprint(text));
         }
-        let there = match chatelaine_store::embedded_file(&config.store_url()).map_err(failed)? {
-            Some(file) => file.exists(),
-            None => !config.store_url().starts_with("memory:"),
+        let there = match startup::store_address(config).map_err(failed)? {
+            Address::Embedded(file) => file.exists(),
+            Address::Memory => false,
+            Address::Database(_) => true,
         };
         if there {
             let store = startup::store(config).await.map_err(failed)?;
