@@ -3,6 +3,7 @@
 import pytest
 
 from support import servers
+from support.agent import Agent
 from support.barbican import Barbican
 from support.certificates import Authority
 from support.chatelaine import Chatelaine
@@ -66,6 +67,27 @@ def own_chatelaine(keystone, tmp_path):
     yield make
     for chatelaine in made:
         chatelaine.stop()
+
+
+@pytest.fixture
+def agents(tmp_path):
+    """Makes agents of services of a key manager; each service has a token of its own."""
+    made: list[Agent] = []
+
+    def make(server, service: str = 'service', *settings: str, name: str = '', token: str = '', init: bool = True) -> Agent:
+        name = name or f'agent-{service}-{len(made)}'
+        token_file = tmp_path / f'{name}.token'
+        token_file.write_text(token or server.token())
+        token_file.chmod(0o600)
+        agent = Agent(
+            tmp_path, f'key_manager.endpoint={server.url}', f'key_manager.token_file={token_file}', *settings, name=name
+        )
+        made.append(agent)
+        return agent.init() if init else agent
+
+    yield make
+    for agent in made:
+        agent.remove()
 
 
 @pytest.fixture

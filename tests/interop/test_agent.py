@@ -11,45 +11,15 @@ import time
 
 import pytest
 
-from support.agent import Agent, Socket
+from support.agent import Socket, service_token
 from support.chatelaine import binary
-from support.native import Keys, expect, new_id
+from support.native import expect, new_id
 from support.servers import wait_until
 
 ROTATION_SECONDS = 180
 CACHE_SECONDS = 2
 #: A name, which the key manager does know.
 CANARY = f'a disk called {new_id()}'
-
-
-@pytest.fixture
-def agents(tmp_path):
-    """Makes agents of services of a key manager; each service has a token of its own."""
-    made: list[Agent] = []
-
-    def make(server, service: str = 'service', *settings: str, name: str = '', token: str = '', init: bool = True) -> Agent:
-        name = name or f'agent-{service}-{len(made)}'
-        token_file = tmp_path / f'{name}.token'
-        token_file.write_text(token or server.token())
-        token_file.chmod(0o600)
-        agent = Agent(
-            tmp_path, f'key_manager.endpoint={server.url}', f'key_manager.token_file={token_file}', *settings, name=name
-        )
-        made.append(agent)
-        return agent.init() if init else agent
-
-    yield make
-    for agent in made:
-        agent.remove()
-
-
-def service_token(server, name: str) -> str:
-    """The token of another service of the same key manager."""
-    code, printed = server.cli('identity', 'add', name, '--project', 'service', '--role', 'service')
-    assert code == 0, printed
-    keys = Keys(server.url, printed['token'])
-    wait_until('the identity', lambda: keys.get(new_id()).status_code == 404, 10)
-    return printed['token']
 
 
 def memory_of(pid: int) -> list[bytes]:

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 
 from .chatelaine import CLI_SECONDS, START_SECONDS, binary
+from .native import Keys, new_id
 from .servers import Server, wait_until
 
 TIMEOUT_SECONDS = 30
@@ -101,6 +102,15 @@ def keystone_settings(folder: pathlib.Path, keystone, endpoint: str, service: st
     # JSON is YAML.
     clouds.write_text(json.dumps({'clouds': {service: {'auth': auth}}}))
     return [f'key_manager.endpoint={endpoint}', f'key_manager.cloud={service}', f'key_manager.clouds_file={clouds}']
+
+
+def service_token(server, name: str) -> str:
+    """The token of another service of the same key manager."""
+    code, printed = server.cli('identity', 'add', name, '--project', 'service', '--role', 'service')
+    assert code == 0, printed
+    keys = Keys(server.url, printed['token'])
+    wait_until('the identity', lambda: keys.get(new_id()).status_code == 404, 10)
+    return printed['token']
 
 
 class Agent:

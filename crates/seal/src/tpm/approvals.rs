@@ -197,7 +197,9 @@ impl Approvals {
             ));
         }
         let digest = file.state.digest.get(..16).unwrap_or_default();
-        let path = self.folder.join(format!("{}-{digest}.json", file.state.epoch));
+        // A host may have the master keys of several services, which all begin at the first epoch.
+        let cluster = file.state.cluster.as_str().get(..8).unwrap_or_default();
+        let path = self.folder.join(format!("{}-{digest}-{cluster}.json", file.state.epoch));
         let text = serde_json::to_vec_pretty(file).map_err(|error| invalid("approval", error.to_string()))?;
         PrivateFile::new(&path, "approval", MAX_FILE).replace(&text)?;
         Ok(path)

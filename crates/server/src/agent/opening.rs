@@ -17,8 +17,8 @@ pub(super) async fn run(host: Arc<Host>) {
     if let Err(error) = host.keeper.unseal(false).await {
         let error = error.into_error();
         let advice = if matches!(error, SealError::Missing { .. }) {
-            "`chatelaine agent init` makes the service's first master key; where another host of the service has one, copy its document \
-             and what opens it"
+            "`chatelaine agent init` makes the service's first master key; where another host of the service has one, it comes from there by \
+             `chatelaine attest hello` and what follows it"
         } else {
             "`chatelaine master-key status` says more"
         };

@@ -16,6 +16,7 @@ use chatelaine_api::{
     AnswerRequest, BundleDocument, ChallengeDocument, ConfirmRequest, ConfirmedDocument, ErrorDocument,
     HeldKeysDocument, HelloRequest,
 };
+use chatelaine_core::audit::{Action, Outcome};
 use chatelaine_core::policy::Caller;
 use chatelaine_seal::attest::holder::ONLINE;
 use chatelaine_seal::attest::{About, Reason, Refused};
@@ -29,7 +30,7 @@ use super::caller::Authenticated;
 use super::change::to_the_end;
 use super::error::ApiError;
 use super::native::no_store;
-use crate::master_key::rotation;
+use crate::master_key::{Keeper, rotation};
 
 /// Largest body, in bytes: a hello in base64, with room for spaces.
 const MAX_BODY: usize = 64 * 1024;
@@ -66,13 +67,46 @@ fn broken(caller: Option<&Caller>, error: SealError) -> ApiError {
     }
 }
 
-async fn refused(app: &App, caller: Option<&Caller>, refused: Box<Refused>) -> ApiError {
+/// Where it is written down who asked, and what came of it.
+#[derive(Clone, Copy)]
+pub(super) enum Scribe<'a> {
+    /// The server's audit trail; without a caller for the operator at the control socket.
+    Trail(&'a App, Option<&'a Caller>),
+    /// The diary, where there is no trail: an agent's.
+    Diary,
+}
+
+impl<'a> Scribe<'a> {
+    const fn caller(self) -> Option<&'a Caller> {
+        match self {
+            Self::Trail(_, caller) => caller,
+            Self::Diary => None,
+        }
+    }
+
+    async fn refused(self, keeper: &Keeper, text: String) {
+        match self {
+            Self::Trail(app, caller) => app.manager.note_grant_refused(caller, text).await,
+            Self::Diary => keeper.diary().note(Action::GrantMasterKey, Outcome::Failure, &text),
+        }
+    }
+
+    async fn granted(self, keeper: &Keeper, text: String) -> Result<(), ApiError> {
+        match self {
+            Self::Trail(app, caller) => app.manager.note_grant(caller, text).await?,
+            Self::Diary => keeper.diary().note(Action::GrantMasterKey, Outcome::Success, &text),
+        }
+        Ok(())
+    }
+}
+
+async fn refused(keeper: &Keeper, scribe: Scribe<'_>, refused: Box<Refused>) -> ApiError {
     let Refused { about, reason } = *refused;
-    app.manager.note_grant_refused(caller, format!("{about}: {reason}")).await;
+    scribe.refused(keeper, format!("{about}: {reason}")).await;
     tracing::info!(%about, %reason, "a host that wants to join was refused");
     let text = reason.to_string();
     match reason {
-        Reason::Here(error) => broken(caller, error),
+        Reason::Here(error) => broken(scribe.caller(), error),
         Reason::Busy => ApiError::unavailable(text, 60, ""),
         Reason::UnknownKey(_) => ApiError::field("key", "only `server` is handed out here"),
         Reason::Exchange(_) if about == About::default() => ApiError::new(StatusCode::BAD_REQUEST, text),
@@ -80,68 +114,78 @@ async fn refused(app: &App, caller: Option<&Caller>, refused: Box<Refused>) -> A
     }
 }
 
-/// Challenges a host; without a caller for the operator at the control socket.
+/// Challenges a host.
 pub(super) async fn challenge(
-    app: &App,
-    caller: Option<&Caller>,
+    keeper: &Arc<Keeper>,
+    scribe: Scribe<'_>,
     request: HelloRequest,
     patience: Duration,
 ) -> Result<ChallengeDocument, ApiError> {
     let hello = decoded("hello", &request.hello, MAX_HELLO)?;
-    let made = app.keeper.challenge(request.key, hello, patience).await;
-    match made.map_err(|error| broken(caller, error))? {
+    let made = keeper.challenge(request.key, hello, patience).await;
+    match made.map_err(|error| broken(scribe.caller(), error))? {
         Ok(made) => {
             tracing::info!(about = %made.about, "a host that wants to join was challenged");
             Ok(ChallengeDocument { id: made.id, challenge: STANDARD.encode(made.challenge) })
         }
-        Err(refusal) => Err(refused(app, caller, refusal).await),
+        Err(refusal) => Err(refused(keeper, scribe, refusal).await),
     }
 }
 
 /// Checks an answer and hands out the keys.
 pub(super) async fn release(
-    app: &App,
-    caller: Option<&Caller>,
+    keeper: &Arc<Keeper>,
+    scribe: Scribe<'_>,
     request: AnswerRequest,
 ) -> Result<BundleDocument, ApiError> {
     let message = decoded("answer", &request.answer, MAX_ANSWER)?;
     let id =
         KeyId::parse(&request.id).map_err(|_| ApiError::field("id", "it must be the id of a challenge"))?;
-    let granted = app.keeper.grant(id.to_string(), message).await;
-    match granted.map_err(|error| broken(caller, error))? {
+    let granted = keeper.grant(id.to_string(), message).await;
+    match granted.map_err(|error| broken(scribe.caller(), error))? {
         Ok(granted) => {
             let epochs: Vec<_> = granted.epochs.iter().map(ToString::to_string).collect();
             let text = format!("{}, epochs {}", granted.about, epochs.join(", "));
-            app.manager.note_grant(caller, text.clone()).await?;
+            scribe.granted(keeper, text.clone()).await?;
             tracing::info!("the master keys were granted to {text}");
             Ok(BundleDocument { bundle: STANDARD.encode(granted.bundle) })
         }
-        Err(refusal) => Err(refused(app, caller, refusal).await),
+        Err(refusal) => Err(refused(keeper, scribe, refusal).await),
     }
 }
 
-/// Takes a host's word that it has kept the keys, and goes on with a rotation that waited for it.
-pub(super) async fn confirm(
-    app: &Arc<App>,
-    caller: Option<&Caller>,
+/// Takes a host's word that it has kept the keys.
+pub(super) async fn kept(
+    keeper: &Arc<Keeper>,
+    scribe: Scribe<'_>,
     request: ConfirmRequest,
 ) -> Result<ConfirmedDocument, ApiError> {
     let said = decoded("confirmation", &request.confirmation, MAX_CONFIRMATION)?;
     let id =
         KeyId::parse(&request.id).map_err(|_| ApiError::field("id", "it must be the id of a challenge"))?;
-    let kept = app.keeper.confirm(id.to_string(), said).await;
-    match kept.map_err(|error| broken(caller, error))? {
+    let kept = keeper.confirm(id.to_string(), said).await;
+    match kept.map_err(|error| broken(scribe.caller(), error))? {
         Ok(kept) => {
             let text = format!("{}, kept up to epoch {}", kept.about, kept.epoch);
-            app.manager.note_grant(caller, text.clone()).await?;
+            scribe.granted(keeper, text.clone()).await?;
             tracing::info!("the master keys were kept by {text}");
-            if let Err(error) = rotation::go_on(app).await {
-                tracing::error!(%error, "the staged master key could not be made the active one; it goes on later");
-            }
             Ok(ConfirmedDocument { epoch: kept.epoch })
         }
-        Err(refusal) => Err(refused(app, caller, refusal).await),
+        Err(refusal) => Err(refused(keeper, scribe, refusal).await),
     }
+}
+
+/// The same, and goes on with a rotation that waited for it.
+pub(super) async fn confirm(
+    app: &Arc<App>,
+    caller: Option<&Caller>,
+    request: ConfirmRequest,
+) -> Result<ConfirmedDocument, ApiError> {
+    let confirmed = kept(&app.keeper, Scribe::Trail(app, caller), request).await?;
+    if let Err(error) = rotation::go_on(app).await {
+        tracing::error!(%error, "the staged master key could not be made the active one; it goes on later");
+    }
+    Ok(confirmed)
 }
 
 /// Which master keys are here: by it a host that has joined knows whether there is anything to get.
@@ -185,7 +229,11 @@ pub(crate) async fn challenge_host(
     let Authenticated { caller, slot } = authenticated;
     app.manager.authorize_join(&caller).await?;
     let request = body::json(&headers, body, MAX_BODY, app.options.client_timeout).await?;
-    to_the_end(slot, async move { Ok(answer(challenge(&app, Some(&caller), request, ONLINE).await?)) }).await
+    to_the_end(slot, async move {
+        let scribe = Scribe::Trail(&app, Some(&caller));
+        Ok(answer(challenge(&app.keeper, scribe, request, ONLINE).await?))
+    })
+    .await
 }
 
 /// The last step: the host proves its TPM and its boot, and gets the master keys, sealed for both.
@@ -201,7 +249,10 @@ pub(crate) async fn release_keys(
     let Authenticated { caller, slot } = authenticated;
     app.manager.authorize_join(&caller).await?;
     let request = body::json(&headers, body, MAX_BODY, app.options.client_timeout).await?;
-    to_the_end(slot, async move { Ok(answer(release(&app, Some(&caller), request).await?)) }).await
+    to_the_end(slot, async move {
+        Ok(answer(release(&app.keeper, Scribe::Trail(&app, Some(&caller)), request).await?))
+    })
+    .await
 }
 
 #[cfg(test)]

@@ -14,16 +14,16 @@ use crate::{audit, startup};
 
 pub(crate) const AGENT_HELP: &str = "\
 An agent opens its service's master key, listens at agent.socket, makes and wraps keys there, and sends the key manager
-what is wrapped. Its configuration is a file of its own, with a data folder of its own; the commands of `master-key` work
-on it, too.
+what is wrapped. Its configuration is a file of its own, with a data folder of its own; the commands `master-key` and
+`attest` work on it, too.
 
 Examples:
   chatelaine --config /etc/chatelaine/agent-swift.toml agent init
   chatelaine --config /etc/chatelaine/agent-swift.toml agent";
 const INIT_HELP: &str = "\
-Makes the service's first master key and seals it by the configured seals. Once for a service: its other hosts get a copy
-of the document and of what opens it. What is sealed under a master key that is lost is lost: make a recovery key with
-`chatelaine master-key recovery create`.
+Makes the service's first master key and seals it by the configured seals. Once for a service: its other hosts get the
+key by their TPM (`chatelaine attest hello` and what follows it), or a copy where the seal allows that. What is sealed
+under a master key that is lost is lost: make a recovery key with `chatelaine master-key recovery create`.
 
 Example:
   chatelaine --config /etc/chatelaine/agent-swift.toml agent init";

@@ -3,6 +3,7 @@
 //! Two sockets, so that a peer that may ask for keys may not replace the master key: the service's, whose peers are checked by
 //! user and group, and the control socket in the data folder, for the agent's own user and root.
 
+mod attestation;
 mod keys;
 pub(crate) mod metrics;
 mod operator;
@@ -80,6 +81,7 @@ pub(crate) fn service(host: Arc<Host>) -> Router {
 /// The routes of the control socket.
 pub(crate) fn control(host: Arc<Host>) -> Router {
     operator::routes()
+        .merge(attestation::routes())
         .fallback(unknown)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&host), surround))
         .with_state(host)

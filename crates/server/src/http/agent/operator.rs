@@ -24,6 +24,8 @@ pub(super) fn routes() -> Router<Arc<Host>> {
     Router::new()
         .route("/master-key/status", post(master_keys))
         .route("/master-key/unseal", post(unseal))
+        // What commands have written down stays in the diary: an agent has no trail to hand it over to.
+        .route("/master-key/diary", post(master_keys))
         .route("/master-key/rotate", post(rotate_elsewhere))
         .route("/master-key/seal/add", post(add_seal))
         .route("/master-key/seal/remove", post(remove_seal))

@@ -17,6 +17,7 @@ use chatelaine_seal::attest::{JoinError, Proven};
 use chatelaine_seal::hosts::EnrolledHost;
 use http::{HeaderMap, StatusCode};
 
+use super::super::attestation::Scribe;
 use super::super::change::carry_out;
 use super::super::error::ApiError;
 use super::super::{App, attestation, body};
@@ -74,7 +75,7 @@ async fn challenge(
     body: Body,
 ) -> Result<Json<ChallengeDocument>, ApiError> {
     let request: HelloRequest = read(&headers, body).await?;
-    Ok(Json(attestation::challenge(&app, None, request, CARRIED).await?))
+    Ok(Json(attestation::challenge(&app.keeper, Scribe::Trail(&app, None), request, CARRIED).await?))
 }
 
 async fn release(
@@ -83,7 +84,7 @@ async fn release(
     body: Body,
 ) -> Result<Json<BundleDocument>, ApiError> {
     let request: AnswerRequest = read(&headers, body).await?;
-    Ok(Json(attestation::release(&app, None, request).await?))
+    Ok(Json(attestation::release(&app.keeper, Scribe::Trail(&app, None), request).await?))
 }
 
 async fn confirm(
