@@ -82,7 +82,7 @@ pub async fn run(config: &Config) -> Result<()> {
                     return Ok(());
                 }
                 opened = open_when_unsealed(config, &keeper, waiting) => opened?,
-                () = feed_watchdog_while_sealed() => return Ok(()),
+                () = feed_watchdog_always() => return Ok(()),
             }
         }
     };
@@ -148,8 +148,8 @@ async fn asks_siblings_first(config: &Config, keeper: &Arc<Keeper>) -> Result<bo
     Ok(startup::lacking_master_key(config, keeper).await?.is_some())
 }
 
-/// A sealed server does all that it can do: it waits.
-async fn feed_watchdog_while_sealed() {
+/// Feeds it as long as the process runs. For a sealed server, which does all that it can do: it waits; and for an agent.
+pub(crate) async fn feed_watchdog_always() {
     let Some(limit) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
     let mut ticks = tokio::time::interval(limit / 3);
     loop {

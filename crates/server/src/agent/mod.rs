@@ -25,7 +25,7 @@ use crate::http::agent::{self as routes, Socket};
 use crate::http::control::ControlSocket;
 use crate::http::gate::Gate;
 use crate::master_key::Keeper;
-use crate::serve::{stop_signal, tell_systemd};
+use crate::serve::{feed_watchdog_always, stop_signal, tell_systemd};
 use crate::{audit, platform, startup};
 use sd_notify::NotifyState;
 
@@ -71,7 +71,7 @@ pub async fn run(config: &Config, environment: &[(String, String)]) -> Result<()
     tasks.spawn(control.serve(Gate::new(routes::control(Arc::clone(&host)))));
     tasks.spawn(Arc::clone(&host.agent).sweep());
     tasks.spawn(opening::run(Arc::clone(&host)));
-    tasks.spawn(feed_watchdog());
+    tasks.spawn(feed_watchdog_always());
     if let Some(problem) = platform::memory_lock_problem() {
         tracing::warn!("{problem}");
     }
@@ -158,13 +158,4 @@ fn become_user(config: &Config) -> Result<()> {
         tracing::warn!("{problem}");
     }
     Ok(())
-}
-
-async fn feed_watchdog() {
-    let Some(limit) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
-    let mut ticks = tokio::time::interval(limit / 3);
-    loop {
-        ticks.tick().await;
-        tell_systemd(&[NotifyState::Watchdog]);
-    }
 }

@@ -21,11 +21,13 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::App;
+use super::attestation::Scribe;
 use super::error::ApiError;
 use super::gate::{FromWire, Gate};
 use crate::checkpoint;
 use crate::config::Config;
 use crate::master_key::Keeper;
+use crate::master_key::changes::Book;
 
 /// The socket; its file goes when this is dropped.
 pub struct ControlSocket {
@@ -75,11 +77,41 @@ impl ControlSocket {
     }
 }
 
+/// A process that holds master keys, as the routes see it that servers and agents share.
+pub(super) trait Home: Send + Sync + 'static {
+    /// Who holds them.
+    fn keeper(&self) -> &Arc<Keeper>;
+    /// Where it is written down what was done.
+    fn book(&self) -> Book<'_>;
+    /// Where it is written down who asked for them.
+    fn scribe(&self) -> Scribe<'_>;
+}
+
+impl Home for App {
+    fn keeper(&self) -> &Arc<Keeper> {
+        &self.keeper
+    }
+
+    fn book(&self) -> Book<'_> {
+        Book::Trail(self.manager())
+    }
+
+    fn scribe(&self) -> Scribe<'_> {
+        Scribe::Trail(self, None)
+    }
+}
+
+/// The routes that servers and agents share.
+pub(super) fn shared<H: Home>() -> Router<Arc<H>> {
+    master_key::shared::<H>().merge(attestation::shared::<H>())
+}
+
 /// The routes of an unsealed server.
 pub fn routes(app: Arc<App>) -> Router {
     Router::new()
         .route("/reap", post(reap))
         .route("/audit/acknowledge/{seq}", post(acknowledge))
+        .merge(shared::<App>())
         .merge(master_key::routes())
         .merge(attestation::routes())
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), super::context::surround_long))

@@ -25,10 +25,14 @@ use chatelaine_core::id::RequestId;
 use http::{HeaderValue, StatusCode, header};
 use utoipa::OpenApi;
 
+use super::attestation::Scribe;
 use super::context::{REQUEST_ID, write_line};
+use super::control::Home;
 use super::error::ApiError;
 use super::health;
 use crate::agent::Host;
+use crate::master_key::Keeper;
+use crate::master_key::changes::Book;
 
 pub(crate) use socket::Socket;
 
@@ -80,7 +84,8 @@ pub(crate) fn service(host: Arc<Host>) -> Router {
 
 /// The routes of the control socket.
 pub(crate) fn control(host: Arc<Host>) -> Router {
-    operator::routes()
+    super::control::shared::<Host>()
+        .merge(operator::routes())
         .merge(attestation::routes())
         .fallback(unknown)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&host), surround))
@@ -169,6 +174,20 @@ async fn readyz(State(host): State<Arc<Host>>) -> Response {
     let document = ReadinessDocument { ready: seal.ok && remote.ok, checks: vec![seal, remote] };
     let status = if document.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(document)).into_response()
+}
+
+impl Home for Host {
+    fn keeper(&self) -> &Arc<Keeper> {
+        &self.keeper
+    }
+
+    fn book(&self) -> Book<'_> {
+        Book::Diary
+    }
+
+    fn scribe(&self) -> Scribe<'_> {
+        Scribe::Diary
+    }
 }
 
 impl From<AgentError> for ApiError {

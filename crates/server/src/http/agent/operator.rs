@@ -8,17 +8,16 @@ use axum::routing::post;
 use axum::{Json, Router};
 use chatelaine_api::{
     AgentKeyDocument, AgentRotationDocument, AgentScopeKeyRequest, AgentStatusDocument, MasterKeysDocument,
-    RecoveryRequest, SealChangeRequest, UnsealRequest,
+    UnsealRequest,
 };
 use chatelaine_crypto::KeyMaterial;
 use http::{HeaderMap, StatusCode};
 
 use super::super::change::carry_out;
-use super::super::control::master_key::{read, recipient, seal_to_add};
+use super::super::control::master_key::read;
 use super::super::error::ApiError;
 use crate::agent::Host;
 use crate::agent::rotation::{self, RotateError};
-use crate::master_key::changes::Book;
 
 pub(super) fn routes() -> Router<Arc<Host>> {
     Router::new()
@@ -27,9 +26,6 @@ pub(super) fn routes() -> Router<Arc<Host>> {
         // What commands have written down stays in the diary: an agent has no trail to hand it over to.
         .route("/master-key/diary", post(master_keys))
         .route("/master-key/rotate", post(rotate_elsewhere))
-        .route("/master-key/seal/add", post(add_seal))
-        .route("/master-key/seal/remove", post(remove_seal))
-        .route("/master-key/recovery", post(set_recovery))
         .route("/agent/status", post(status))
         .route("/agent/rotate", post(rotate))
         .route("/agent/scope-keys", post(create_scope_key))
@@ -86,47 +82,6 @@ async fn rotate_elsewhere() -> ApiError {
         StatusCode::CONFLICT,
         "an agent runs here: `chatelaine agent rotate` replaces its master key",
     )
-}
-
-async fn add_seal(
-    State(host): State<Arc<Host>>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Json<MasterKeysDocument>, ApiError> {
-    let (kind, passphrase) = seal_to_add(read(&headers, body).await?)?;
-    carry_out(async move {
-        host.keeper.add_seal(Book::Diary, kind, passphrase).await?;
-        master_keys(State(host)).await
-    })
-    .await
-}
-
-async fn remove_seal(
-    State(host): State<Arc<Host>>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Json<MasterKeysDocument>, ApiError> {
-    let SealChangeRequest { kind, name, .. } = read(&headers, body).await?;
-    let name = name.unwrap_or_else(|| kind.clone());
-    carry_out(async move {
-        host.keeper.remove_seal(Book::Diary, kind, name).await?;
-        master_keys(State(host)).await
-    })
-    .await
-}
-
-async fn set_recovery(
-    State(host): State<Arc<Host>>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Json<MasterKeysDocument>, ApiError> {
-    let RecoveryRequest { recovery } = read(&headers, body).await?;
-    let recipient = recovery.map(recipient).transpose()?;
-    carry_out(async move {
-        host.keeper.set_recovery(Book::Diary, recipient).await?;
-        master_keys(State(host)).await
-    })
-    .await
 }
 
 async fn create_scope_key(

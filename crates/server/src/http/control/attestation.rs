@@ -17,10 +17,10 @@ use chatelaine_seal::attest::{JoinError, Proven};
 use chatelaine_seal::hosts::EnrolledHost;
 use http::{HeaderMap, StatusCode};
 
-use super::super::attestation::Scribe;
 use super::super::change::carry_out;
 use super::super::error::ApiError;
 use super::super::{App, attestation, body};
+use super::Home;
 use super::master_key::{PATIENCE, read};
 use crate::master_key::changes::Book;
 use crate::master_key::later::{self, LaterError};
@@ -29,32 +29,37 @@ use crate::master_key::{rotation, siblings};
 /// Largest body with later master keys, in bytes: 64 of them in base64.
 const MAX_RECEIVED: usize = 1024 * 1024;
 
+/// For servers and agents.
+pub(super) fn shared<H: Home>() -> Router<Arc<H>> {
+    Router::new()
+        .route("/attest/hosts", post(hosts::<H>))
+        .route("/attest/enrol", post(enrol::<H>))
+        .route("/attest/challenge", post(challenge::<H>))
+        .route("/attest/release", post(release::<H>))
+}
+
 /// For an unsealed server.
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
-        .route("/attest/hosts", post(hosts))
-        .route("/attest/enrol", post(enrol))
         .route("/attest/withdraw", post(withdraw))
-        .route("/attest/challenge", post(challenge))
-        .route("/attest/release", post(release))
         .route("/attest/confirm", post(confirm))
         .route("/attest/receive", post(receive))
         .route("/attest/update", post(update))
 }
 
-async fn hosts(State(app): State<Arc<App>>) -> Result<Json<HostsDocument>, ApiError> {
-    Ok(Json(app.keeper.hosts().await?))
+async fn hosts<H: Home>(State(home): State<Arc<H>>) -> Result<Json<HostsDocument>, ApiError> {
+    Ok(Json(home.keeper().hosts().await?))
 }
 
-async fn enrol(
-    State(app): State<Arc<App>>,
+async fn enrol<H: Home>(
+    State(home): State<Arc<H>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<HostsDocument>, ApiError> {
     let EnrolRequest { name, endorsement_name, certificate, keys } = read(&headers, body).await?;
     let host = EnrolledHost { name, endorsement_name, certificate, keys, enrolled: String::new(), has: None };
-    app.keeper.enrol(Book::Trail(app.manager()), host).await?;
-    hosts(State(app)).await
+    home.keeper().enrol(home.book(), host).await?;
+    hosts(State(home)).await
 }
 
 async fn withdraw(
@@ -69,22 +74,22 @@ async fn withdraw(
     hosts(State(app)).await
 }
 
-async fn challenge(
-    State(app): State<Arc<App>>,
+async fn challenge<H: Home>(
+    State(home): State<Arc<H>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<ChallengeDocument>, ApiError> {
     let request: HelloRequest = read(&headers, body).await?;
-    Ok(Json(attestation::challenge(&app.keeper, Scribe::Trail(&app, None), request, CARRIED).await?))
+    Ok(Json(attestation::challenge(home.keeper(), home.scribe(), request, CARRIED).await?))
 }
 
-async fn release(
-    State(app): State<Arc<App>>,
+async fn release<H: Home>(
+    State(home): State<Arc<H>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<BundleDocument>, ApiError> {
     let request: AnswerRequest = read(&headers, body).await?;
-    Ok(Json(attestation::release(&app.keeper, Scribe::Trail(&app, None), request).await?))
+    Ok(Json(attestation::release(home.keeper(), home.scribe(), request).await?))
 }
 
 async fn confirm(

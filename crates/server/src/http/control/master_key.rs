@@ -24,8 +24,9 @@ use serde::de::DeserializeOwned;
 use super::super::change::carry_out;
 use super::super::error::ApiError;
 use super::super::{App, body};
+use super::Home;
 use crate::config::{Config, SealKind};
-use crate::master_key::changes::{Book, ChangeError};
+use crate::master_key::changes::ChangeError;
 use crate::master_key::{Keeper, rotation};
 use crate::startup;
 
@@ -33,6 +34,14 @@ use crate::startup;
 const MAX_BODY: usize = 64 * 1024;
 /// How long a body may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// For servers and agents.
+pub(super) fn shared<H: Home>() -> Router<Arc<H>> {
+    Router::new()
+        .route("/master-key/seal/add", post(add_seal::<H>))
+        .route("/master-key/seal/remove", post(remove_seal::<H>))
+        .route("/master-key/recovery", post(set_recovery::<H>))
+}
 
 /// For an unsealed server.
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -42,9 +51,6 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/master-key/diary", post(hand_over))
         .route("/master-key/rotate", post(rotate))
         .route("/master-key/destroy", post(destroy))
-        .route("/master-key/seal/add", post(add_seal))
-        .route("/master-key/seal/remove", post(remove_seal))
-        .route("/master-key/recovery", post(set_recovery))
         .route("/project-key/rotate/{project}", post(rotate_project))
 }
 
@@ -153,56 +159,54 @@ async fn destroy(
 
 /// A seal that is to be added, and its passphrase where it has one.
 #[expect(clippy::needless_pass_by_value, reason = "the passphrase is wiped here")]
-pub(in crate::http) fn seal_to_add(
-    request: SealChangeRequest,
-) -> Result<(SealKind, Option<KeyMaterial>), ApiError> {
+fn seal_to_add(request: SealChangeRequest) -> Result<(SealKind, Option<KeyMaterial>), ApiError> {
     let kind =
         SealKind::from_str(&request.kind, false).map_err(|problem| ApiError::field("kind", problem))?;
     Ok((kind, request.passphrase.as_ref().map(|text| KeyMaterial::copy_from(text.expose()))))
 }
 
-async fn add_seal(
-    State(app): State<Arc<App>>,
+async fn add_seal<H: Home>(
+    State(home): State<Arc<H>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<MasterKeysDocument>, ApiError> {
     let (kind, passphrase) = seal_to_add(read(&headers, body).await?)?;
     carry_out(async move {
-        app.keeper.add_seal(Book::Trail(app.manager()), kind, passphrase).await?;
-        answer(&app.keeper).await
+        home.keeper().add_seal(home.book(), kind, passphrase).await?;
+        answer(home.keeper()).await
     })
     .await
 }
 
-async fn remove_seal(
-    State(app): State<Arc<App>>,
+async fn remove_seal<H: Home>(
+    State(home): State<Arc<H>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<MasterKeysDocument>, ApiError> {
     let SealChangeRequest { kind, name, .. } = read(&headers, body).await?;
     let name = name.unwrap_or_else(|| kind.clone());
     carry_out(async move {
-        app.keeper.remove_seal(Book::Trail(app.manager()), kind, name).await?;
-        answer(&app.keeper).await
+        home.keeper().remove_seal(home.book(), kind, name).await?;
+        answer(home.keeper()).await
     })
     .await
 }
 
-async fn set_recovery(
-    State(app): State<Arc<App>>,
+async fn set_recovery<H: Home>(
+    State(home): State<Arc<H>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<MasterKeysDocument>, ApiError> {
     let RecoveryRequest { recovery } = read(&headers, body).await?;
     let recipient = recovery.map(recipient).transpose()?;
     carry_out(async move {
-        app.keeper.set_recovery(Book::Trail(app.manager()), recipient).await?;
-        answer(&app.keeper).await
+        home.keeper().set_recovery(home.book(), recipient).await?;
+        answer(home.keeper()).await
     })
     .await
 }
 
-pub(in crate::http) fn recipient(document: RecoveryDocument) -> Result<RecoveryRecipient, ApiError> {
+fn recipient(document: RecoveryDocument) -> Result<RecoveryRecipient, ApiError> {
     let RecoveryDocument { public_key, created, threshold, shares, .. } = document;
     let public_key = chatelaine_api::KeyString::from_base64(&public_key)
         .map_err(|problem| ApiError::field("public_key", problem))?;
